@@ -1,0 +1,1 @@
+"""A procedural, captioned picture world: ground truth for everything taught here."""
