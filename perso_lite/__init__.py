@@ -1,0 +1,38 @@
+"""perso_lite: text-to-image personalization, to read, run and take apart.
+
+The names below are the public ones; each is imported when it is first used, so that
+`import perso_lite` itself costs next to nothing.
+"""
+
+import importlib
+
+_HOME = {
+    "PersoError": "errors",
+    "load_base": "base",
+    "fingerprint": "base",
+    "Concept": "concepts",
+    "load_concept": "concepts",
+    "shipped_concepts": "concepts",
+    "encode_prompts": "text",
+    "fit": "training",
+    "TrainingStep": "training",
+    "Method": "method",
+    "attached": "method",
+    "load_method": "methods",
+    "METHODS": "methods",
+    "TextualInversion": "methods.textual_inversion",
+    "generate": "sampling",
+    "contact_sheet": "plots",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"perso_lite.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

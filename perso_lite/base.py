@@ -1,0 +1,125 @@
+"""The base model: a stock, frozen Stable Diffusion pipeline.
+
+`load_base()` gives the small one we ship in `data/base`; any other Stable Diffusion
+1.x or 2.x, by folder or hub id, takes its place without another line changing.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from diffusers import StableDiffusionPipeline
+from torch import nn
+
+from perso_lite.errors import PersoError
+from perso_lite.files import DATA_FOLDER
+
+BASE_FOLDER = DATA_FOLDER / "base"
+
+
+def load_base(
+    path_or_id: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> StableDiffusionPipeline:
+    """Load a pipeline, freeze it and put it in evaluation mode.
+
+    Args:
+        path_or_id: folder or hub id, for example
+            "stable-diffusion-v1-5/stable-diffusion-v1-5"; default: the shipped base.
+        device: default: "cuda" where there is one, otherwise "cpu".
+        dtype: default (ours): float16 on a GPU, float32 on a CPU.
+
+    Returns:
+        The stock pipeline without safety checker and progress bar.
+
+    Raises:
+        PersoError: nothing there to load, or not a Stable Diffusion 1.x or 2.x.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype is None:
+        on_gpu = torch.device(device).type == "cuda"
+        dtype = torch.float16 if on_gpu else torch.float32
+
+    source = str(path_or_id or BASE_FOLDER)
+    if path_or_id is None and not BASE_FOLDER.is_dir():
+        raise PersoError(
+            f"The shipped base is not at {BASE_FOLDER}. Install from a clone with "
+            "`pip install -e .`, or make a base with `python -m perso_lite pretrain`."
+        )
+    # a download shows its progress; reading a folder is over before a bar is of use
+    bars = quiet() if Path(source).is_dir() else nullcontext()
+    try:
+        with bars:
+            base = StableDiffusionPipeline.from_pretrained(
+                source, safety_checker=None, requires_safety_checker=False
+            )
+    except (OSError, ValueError, TypeError, KeyError) as reason:
+        raise PersoError(
+            f"No Stable Diffusion pipeline could be loaded from {source} ({reason}). "
+            "Give a folder that holds model_index.json, or a hub id while the network "
+            "is up."
+        ) from reason
+    _check_kind(base, source)
+    base.set_progress_bar_config(disable=True)
+    for part in parts(base):
+        # not the models' own .to(), which warns of layers that only others have
+        nn.Module.to(part, device, dtype).eval().requires_grad_(False)
+    return base
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Load without the libraries' progress bars; they are as before afterwards."""
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
+def _check_kind(base: StableDiffusionPipeline, source: str) -> None:
+    width_read = base.unet.config.cross_attention_dim
+    width_written = base.text_encoder.config.hidden_size
+    latent_channels = base.vae.config.latent_channels
+    if width_read != width_written or base.unet.config.in_channels != latent_channels:
+        raise PersoError(
+            f"{source} is not a plain text-to-image Stable Diffusion 1.x or 2.x: its "
+            f"U-Net reads {base.unet.config.in_channels} channels and text of width "
+            f"{width_read}, where {latent_channels} and {width_written} were expected. "
+            "Inpainting, depth and XL models cannot be used here."
+        )
+
+
+def parts(base: StableDiffusionPipeline) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The three networks: text encoder, U-Net, autoencoder."""
+    return base.text_encoder, base.unet, base.vae
+
+
+def base_name(base: StableDiffusionPipeline) -> str:
+    """What to call a base in a file: its hub id, or its folder's name (no path)."""
+    name = str(base.name_or_path)
+    return Path(name).name if Path(name).exists() else name
+
+
+def fingerprint(base: StableDiffusionPipeline) -> str:
+    """Sixteen hexadecimal digits that tell one base from another.
+
+    A hash of the text encoder's token table, without rows added later, and the
+    U-Net's first weights. Both are rounded to float16 first, so that a base loaded
+    in float32 and in float16 has one fingerprint.
+    """
+    table = base.text_encoder.get_input_embeddings().weight
+    digest = hashlib.sha256()
+    for tensor in (table[: base.tokenizer.vocab_size], base.unet.conv_in.weight):
+        digest.update(tensor.detach().to("cpu", torch.float16).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,257 @@
+"""A concept: a few pictures of one thing or person, and the everyday word for it.
+
+`load_concept("dotty-teddy")` finds one we ship; `load_concept(folder, class_word=...)`
+reads a folder of the user's own, whatever the camera or the drawing program made of it.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from perso_lite.errors import PersoError
+from perso_lite.files import DATA_FOLDER
+
+CONCEPTS_FOLDER = DATA_FOLDER / "concepts"
+LARGEST_SIDE = 1024  # more is never trained on: pictures are reduced to this
+# Pillow cannot read these without a plug-in, but people have folders full of them.
+UNREADABLE_SUFFIXES = {".heic", ".heif", ".cr2", ".nef", ".arw", ".dng"}
+
+
+@dataclass
+class Concept:
+    """Pictures of one concept, square, with what is known about them.
+
+    Attributes:
+        name: the folder's name, or the shipped concept's.
+        class_word: the everyday word, for example "teddy".
+        images: square RGB pictures.
+        masks: for each picture a square "L" mask, white on the concept, or None.
+        captions: one a picture ("" where there is none), or None.
+        truth: the parameters a shipped concept was drawn with, or None.
+    """
+
+    name: str
+    class_word: str
+    images: list[Image.Image]
+    masks: list[Image.Image | None]
+    captions: list[str] | None = None
+    truth: dict[str, Any] | None = None
+
+    def pixels(self, resolution: int) -> Tensor:
+        """Pictures as (pictures, 3, resolution, resolution) in [-1, 1]."""
+        size = (resolution, resolution)
+        resized = [
+            image.resize(size, Image.Resampling.BICUBIC) for image in self.images
+        ]
+        stacked = np.stack([np.asarray(image) for image in resized])
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def mask_tensor(self, height: int, width: int) -> Tensor:
+        """Masks as (pictures, 1, height, width) in [0, 1]; 1 where there is none."""
+        whole = Image.new("L", (1, 1), 255)
+        resized = [
+            (mask or whole).resize((width, height), Image.Resampling.BOX)
+            for mask in self.masks
+        ]
+        stacked = np.stack([np.asarray(mask) for mask in resized])
+        return torch.from_numpy(stacked)[:, None].float() / 255
+
+
+def shipped_concepts() -> list[str]:
+    """Names of the concepts in `data/concepts`, in alphabetical order."""
+    return sorted(path.parent.name for path in CONCEPTS_FOLDER.glob("*/concept.json"))
+
+
+def load_concept(name_or_folder: str | Path, class_word: str | None = None) -> Concept:
+    """Load a shipped concept by name, or a folder of pictures.
+
+    Pictures are turned as their EXIF says, cropped to their middle square (never
+    squashed) and reduced to 1024 pixels. A mask is taken from `<picture>_mask.png`
+    beside a picture, otherwise from its transparency, which is filled with white.
+    Captions are read from a `metadata.jsonl` with `file_name` and `text`; they are
+    trained on if they say the placeholder. A picture that cannot be read is left out
+    with a warning.
+
+    Args:
+        name_or_folder: for example "dotty-teddy", or "photos/my-cat".
+        class_word: the everyday word; needed for a folder of your own.
+
+    Raises:
+        PersoError: no such concept, no class word, or no picture that can be read.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        folder = CONCEPTS_FOLDER / name_or_folder
+    if not folder.is_dir():
+        raise PersoError(
+            f"{name_or_folder} is neither a folder nor a shipped concept. Give a "
+            f"folder of pictures, or one of: {', '.join(shipped_concepts()) or 'none'}."
+        )
+    if (folder / "concept.json").is_file():
+        return _load_described(folder, class_word)
+    if not class_word:
+        raise PersoError(
+            f"{folder} does not say what it shows: give class_word, the everyday word "
+            'for it, for example class_word="cat".'
+        )
+    return _load_folder(folder, class_word)
+
+
+def _load_described(folder: Path, class_word: str | None) -> Concept:
+    """Read a folder that `concept.json` describes."""
+    try:
+        described = json.loads((folder / "concept.json").read_text("utf-8"))
+        pictures = [
+            (folder / picture["file"], folder / picture["mask"])
+            for picture in described["pictures"]
+        ]
+        captions = [picture["caption"] for picture in described["pictures"]]
+        name, word = described["name"], described["class_word"]
+    except (ValueError, KeyError, TypeError) as reason:
+        raise PersoError(
+            f"{folder / 'concept.json'} cannot be read ({reason!r}); repair it, or "
+            "remove it to load the folder's pictures as they are."
+        ) from reason
+    images, masks, kept = _open_all(folder, pictures)
+    captions = [captions[index] for index in kept]
+    truth = described.get("truth")
+    return Concept(name, class_word or word, images, masks, captions, truth)
+
+
+def _load_folder(folder: Path, class_word: str) -> Concept:
+    """Read a user's folder of pictures."""
+    openable = {
+        suffix
+        for suffix, format_name in Image.registered_extensions().items()
+        if format_name in Image.OPEN
+    }
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.suffix.lower() in openable | UNREADABLE_SUFFIXES
+    )
+    masks_of = {
+        path.stem.removesuffix("_mask"): path
+        for path in files
+        if path.stem.endswith("_mask")
+    }
+    pictures = [
+        (path, masks_of.get(path.stem))
+        for path in files
+        if not path.stem.endswith("_mask")
+    ]
+    texts = _read_metadata(folder / "metadata.jsonl")
+    images, masks, kept = _open_all(folder, pictures)
+    captions = [texts.get(pictures[index][0].name, "") for index in kept]
+    name = folder.resolve().name
+    return Concept(name, class_word, images, masks, captions if texts else None)
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """Captions by file name, from an ImageFolder's `metadata.jsonl`."""
+    if not path.is_file():
+        return {}
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        entries = [json.loads(line) for line in lines]
+        return {entry["file_name"]: str(entry.get("text", "")) for entry in entries}
+    except (ValueError, KeyError, TypeError, AttributeError) as reason:
+        raise PersoError(
+            f"{path} cannot be read ({reason!r}): every line must be a JSON object "
+            'such as {"file_name": "cat.jpg", "text": "a photo of a <toy>"}.'
+        ) from reason
+
+
+def _open_all(
+    folder: Path, pictures: list[tuple[Path, Path | None]]
+) -> tuple[list[Image.Image], list[Image.Image | None], list[int]]:
+    """Open what can be opened: images, masks, and which of the pictures they are."""
+    images, masks, kept = [], [], []
+    for index, (path, mask_path) in enumerate(pictures):
+        try:
+            image, mask = open_picture(path, mask_path)
+        except PersoError as reason:
+            warnings.warn(f"{reason} It is left out.", stacklevel=4)
+            continue
+        images.append(image)
+        masks.append(mask)
+        kept.append(index)
+    if not images:
+        raise PersoError(
+            f"There is no readable picture in {folder} ({len(pictures)} tried). Put 3 "
+            "to 6 pictures of the concept there, for example as PNG or JPEG."
+        )
+    return images, masks, kept
+
+
+def open_picture(
+    path: Path, mask_path: Path | None = None
+) -> tuple[Image.Image, Image.Image | None]:
+    """Open one picture as square RGB, with its mask if there is one.
+
+    Raises:
+        PersoError: the picture or its mask cannot be read.
+    """
+    image = _open(path).convert("RGBA")
+    alpha = image.getchannel("A")
+    mask = None
+    if mask_path is not None:
+        mask = _open(mask_path).convert("L").resize(image.size)
+    elif alpha.getextrema() != (255, 255):
+        mask = alpha
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, image).convert("RGB")
+    return _square(flat), None if mask is None else _square(mask)
+
+
+def _open(path: Path) -> Image.Image:
+    """Decode one file: upright, 8 bits a channel, not needlessly large."""
+    try:
+        with warnings.catch_warnings():
+            # between 89 and 179 megapixels is a large photograph; beyond, an error
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.draft("RGB", (2 * LARGEST_SIDE, 2 * LARGEST_SIDE))  # JPEG only
+                image.load()
+                return _to_8_bits(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as reason:
+        raise PersoError(
+            f"{path} has too many pixels to open safely; save it smaller, 1024 pixels "
+            "a side are plenty."
+        ) from reason
+    # Pillow's decoders raise whatever a damaged file leads them into
+    except Exception as reason:
+        raise PersoError(
+            f"{path} cannot be read as a picture ({reason}); save it again as PNG or "
+            "JPEG."
+        ) from reason
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Bring 16-bit and floating-point greys into 0 to 255."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    if image.mode == "F":
+        values = np.asarray(image)
+        values = values * 255 if values.max() <= 1 else values
+        return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    return image
+
+
+def _square(image: Image.Image) -> Image.Image:
+    """Cut out the middle square and reduce it to the largest side we use."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    if side <= LARGEST_SIDE:
+        return square
+    return square.resize((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)

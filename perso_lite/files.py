@@ -1,0 +1,138 @@
+"""One safetensors file a concept, written whole or not at all.
+
+A file holds named tensors and a header of strings. The header carries a SHA-256
+over itself and the tensors, so a truncated or altered file is noticed when it is
+read. Nothing here knows what a method is, and nothing is ever unpickled.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from perso_lite.errors import PersoError
+
+DATA_FOLDER = Path(__file__).resolve().parents[1] / "data"
+HASH_KEY = "perso_lite.sha256"
+
+
+def content_hash(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    """SHA-256 over the header's entries and the tensors' names, shapes and bytes."""
+    digest = hashlib.sha256()
+    for key in sorted(header):
+        digest.update(f"{key}={header[key]}\0".encode())
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _no_place(path: Path, reason: OSError) -> PersoError:
+    return PersoError(
+        f"{path} cannot be written ({reason.strerror or reason}); nothing was "
+        "changed there. Choose a file in a folder you may write to, on a disk with "
+        "free space."
+    )
+
+
+def write_atomically(path: str | Path, payload: bytes) -> None:
+    """Write `payload` to `path` so that it is there whole or not at all.
+
+    The bytes go to a neighbouring file which then takes the name in one step; an
+    earlier file of that name survives every failure.
+
+    Raises:
+        PersoError: the place cannot be written or the disk is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as reason:
+        raise _no_place(path, reason) from reason
+    finally:
+        # after a success the name is gone; after a failure, so is the half file
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before a long training whether its result can be kept.
+
+    Raises:
+        PersoError: `path` is a folder, or its folder cannot be made or written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise PersoError(f"{path} is a folder; give the name of a file inside it.")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as reason:
+        raise _no_place(path, reason) from reason
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]
+) -> None:
+    """Write tensors and header, with their hash, as one safetensors file.
+
+    Raises:
+        PersoError: the place cannot be written or the disk is full.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    header = header | {HASH_KEY: content_hash(tensors, header)}
+    write_atomically(path, save(tensors, metadata=header))
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read any safetensors file: tensors on the CPU, and the header (may be empty).
+
+    Raises:
+        PersoError: there is no such file, or it is not a whole safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PersoError(f"There is no file {path}; check the name and the folder.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError) as reason:
+        raise PersoError(
+            f"{path} is not a whole safetensors file ({reason}); it was probably cut "
+            "short while being copied. Copy it again or train the concept again."
+        ) from reason
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a file of `write_tensors` and check its hash.
+
+    Raises:
+        PersoError: no such file, cut short, not written by perso_lite, or altered.
+    """
+    tensors, header = read_safetensors(path)
+    written_hash = header.pop(HASH_KEY, None)
+    if written_hash is None:
+        raise PersoError(
+            f"{path} was not written by perso_lite. If it is a learned_embeds file, "
+            "read it with TextualInversion.from_learned_embeds."
+        )
+    if written_hash != content_hash(tensors, header):
+        raise PersoError(
+            f"{path} was altered after it was written: its content does not match the "
+            "hash in its header. Take an untouched copy or train the concept again."
+        )
+    return tensors, header

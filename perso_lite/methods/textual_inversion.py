@@ -1,0 +1,164 @@
+"""Textual Inversion: learn one new word.
+
+Gal et al., "An Image is Worth One Word: Personalizing Text-to-Image Generation using
+Textual Inversion", 2022 (arXiv:2208.01618).
+
+The idea: everything the model can draw has an address in the space of its word
+embeddings. So freeze the model, invent a word, and search for the one vector (or few)
+that makes the frozen model draw our pictures when the word appears in a caption. The
+search uses the loss the model was trained with, and its gradient with respect to that
+vector alone:
+
+    v* = argmin_v  E_{z, y, eps, t}  || eps - eps_theta(z_t, t, c_theta(y; v)) ||^2
+
+where z is a picture's latent, z_t the latent with noise eps of timestep t, y a neutral
+caption ("a photo of a <toy>") and c_theta(y; v) its text states with v for the word.
+"""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save
+from torch import nn
+
+from perso_lite.errors import PersoError
+from perso_lite.files import read_safetensors, write_atomically
+from perso_lite.method import Method
+from perso_lite.text import (
+    LearnedTokens,
+    check_placeholder,
+    single_token_id,
+    token_names,
+)
+
+
+class TextualInversion(Method):
+    """One word, `num_vectors` vectors, nothing else learned.
+
+    Args:
+        base: the frozen pipeline to learn on.
+        class_word: the everyday word for the concept.
+        placeholder_token: the new word; lower case, in angle brackets, no blanks.
+        num_vectors: how many vectors the word is made of (paper: 1). Several hold
+            more of the concept and bend worse to other words.
+        initializer_token: the word whose vector the search starts from, one token;
+            default: the class word (paper).
+        learning_rate: of AdamW (released code for Stable Diffusion: 5e-3).
+
+    Raises:
+        PersoError: a placeholder the tokenizer would misread or already knows, or an
+            initializer token that is not one token of this base.
+    """
+
+    name: ClassVar[str] = "textual_inversion"
+
+    def __init__(
+        self,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str = "<toy>",
+        num_vectors: int = 1,
+        initializer_token: str | None = None,
+        learning_rate: float = 5e-3,
+    ):
+        if num_vectors < 1:
+            raise PersoError(f"num_vectors is {num_vectors}, but a word needs one.")
+        check_placeholder(base.tokenizer, placeholder_token, num_vectors)
+        super().__init__(base, class_word, placeholder_token)
+        self.initializer_token = initializer_token or class_word
+        self.learning_rate = learning_rate
+
+        # v starts as the class word: the concept is at least one of those.
+        table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
+        start = table[single_token_id(base.tokenizer, self.initializer_token)]
+        vectors = start.detach().float().expand(num_vectors, -1).clone()
+        self.vectors = nn.Parameter(vectors)  # (num_vectors, dim)
+
+        # c(y; v): the text encoder reads v wherever the caption says the word.
+        self.tokens = LearnedTokens(token_names(placeholder_token, num_vectors))
+
+    def attach(self, base: StableDiffusionPipeline) -> AbstractContextManager[None]:
+        """Inside the `with` block, `base` knows the word.
+
+        Raises:
+            PersoError: the word is taken, or `base` has another text width.
+        """
+        return self.tokens.attached(base, lambda: self.vectors)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The vectors alone, without weight decay (ours; released code: 0.01)."""
+        return [
+            {"params": [self.vectors], "lr": self.learning_rate, "weight_decay": 0.0}
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments that build this method again."""
+        return {
+            "num_vectors": len(self.vectors),
+            "initializer_token": self.initializer_token,
+            "learning_rate": self.learning_rate,
+        }
+
+    # -- the file format the stock pipeline reads ------------------------------------
+
+    def to_learned_embeds(self, path: str | Path) -> Path:
+        """Write what `pipe.load_textual_inversion(path)` reads.
+
+        Args:
+            path: a `.safetensors` file, or a folder for `learned_embeds.safetensors`.
+
+        Returns:
+            The file written: one key, the placeholder; a tensor (num_vectors, dim).
+
+        Raises:
+            PersoError: the place cannot be written or the disk is full.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            path = path / "learned_embeds.safetensors"
+        vectors = self.vectors.detach().cpu().contiguous()
+        payload = save({self.placeholder_token: vectors}, metadata={"format": "pt"})
+        write_atomically(path, payload)
+        return path
+
+    @classmethod
+    def from_learned_embeds(
+        cls,
+        path: str | Path,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str | None = None,
+    ) -> "TextualInversion":
+        """Read a `learned_embeds.safetensors` made here or by the stock script.
+
+        Args:
+            path: the file, or the folder that holds it.
+            base: the pipeline it was learned on (the format cannot tell).
+            class_word: the everyday word for the concept (the format leaves it out).
+            placeholder_token: default: the name in the file.
+
+        Raises:
+            PersoError: not such a file, or another base's text width.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "learned_embeds.safetensors"
+        tensors, _ = read_safetensors(path)
+        if len(tensors) != 1:
+            raise PersoError(
+                f"{path} holds {len(tensors)} tensors, but a learned_embeds file holds "
+                "one, named like its word. Files of perso_lite go through load_method."
+            )
+        ((stored_token, vectors),) = tensors.items()
+        vectors = torch.atleast_2d(vectors)  # a single vector may come as (dim,)
+        method = cls(base, class_word, placeholder_token or stored_token, len(vectors))
+        if vectors.shape != method.vectors.shape:
+            raise PersoError(
+                f"{path} holds vectors of width {vectors.shape[-1]}, but this base has "
+                f"{method.vectors.shape[-1]}; it was learned on another base."
+            )
+        method.load_state_dict({"vectors": vectors})
+        return method

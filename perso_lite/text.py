@@ -1,0 +1,208 @@
+"""New words for a frozen text encoder.
+
+A placeholder token such as `<toy>` is a word the tokenizer did not know, with a
+vector the embedding table does not hold. Stable Diffusion's own tools enlarge the
+table; we leave it alone. While a concept is attached, the pipeline has a copy of its
+tokenizer that knows the new words, and two hooks on the token embedding write the
+learned vectors where the table would have been read beyond its end.
+"""
+
+import copy
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from perso_lite.errors import PersoError
+
+# The neutral captions of Textual Inversion: there is a thing, and nothing about it.
+TEMPLATES = (
+    "a photo of a clean {}",
+    "a photo of a cool {}",
+    "a photo of a dirty {}",
+    "a photo of a nice {}",
+    "a photo of a small {}",
+    "a photo of a {}",
+    "a photo of my {}",
+    "a photo of one {}",
+    "a photo of the clean {}",
+    "a photo of the cool {}",
+    "a photo of the large {}",
+    "a photo of the nice {}",
+    "a photo of the small {}",
+    "a photo of the weird {}",
+    "a photo of the {}",
+    "the photo of a {}",
+    "a bright photo of the {}",
+    "a close-up photo of a {}",
+    "a close-up photo of the {}",
+    "a cropped photo of a {}",
+    "a cropped photo of the {}",
+    "a dark photo of the {}",
+    "a good photo of a {}",
+    "a good photo of the {}",
+    "a rendering of a {}",
+    "a rendition of a {}",
+    "a rendition of the {}",
+)
+
+
+def token_names(placeholder_token: str, num_vectors: int) -> list[str]:
+    """`<toy>`, `<toy>_1`, ...: the names stock pipelines expand `<toy>` into."""
+    others = [f"{placeholder_token}_{i}" for i in range(1, num_vectors)]
+    return [placeholder_token, *others]
+
+
+def check_placeholder(
+    tokenizer: CLIPTokenizer, placeholder_token: str, num_vectors: int = 1
+) -> None:
+    """Refuse names that a CLIP tokenizer would silently misread.
+
+    Raises:
+        PersoError: with the reason, and a name that would do.
+    """
+    bare = re.sub(r"[\s<>]", "", placeholder_token).lower() or "toy"
+    if not re.fullmatch(r"<[^\s<>]+>", placeholder_token):
+        raise PersoError(
+            f'The placeholder "{placeholder_token}" must stand in angle brackets and '
+            "hold no blank: a bare word is also found inside other words, and a blank "
+            f'would split it. Try "<{bare}>".'
+        )
+    if placeholder_token != placeholder_token.lower():
+        raise PersoError(
+            f'The placeholder "{placeholder_token}" must be in lower case: the '
+            "tokenizer lower-cases every prompt, and an upper-case name of several "
+            f'vectors would silently lose all but its first. Try "<{bare}>".'
+        )
+    for token in token_names(placeholder_token, num_vectors):
+        if token in tokenizer.get_vocab():
+            raise PersoError(
+                f'The placeholder "{placeholder_token}" cannot be used: "{token}" is '
+                "already in the vocabulary of this base or of a concept attached to "
+                f'it. Choose another name, for example "<{bare}-2>".'
+            )
+
+
+def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
+    """The id of a word that is one token for this base.
+
+    Raises:
+        PersoError: the word is empty, unknown or several tokens.
+    """
+    pieces = tokenizer.tokenize(word)
+    if len(pieces) == 1 and pieces[0] != tokenizer.unk_token:
+        return tokenizer.convert_tokens_to_ids(pieces[0])
+
+    words = [
+        token.removesuffix("</w>")
+        for token in tokenizer.get_vocab()
+        if token.endswith("</w>")
+    ]
+    near = difflib.get_close_matches(word.lower(), words, n=3)
+    shown = ", ".join(piece.removesuffix("</w>") for piece in pieces)
+    raise PersoError(
+        f'"{word}" is not one token of this base'
+        + (f" (it falls into {len(pieces)}: {shown})" if pieces else "")
+        + ", but learning starts from a single token. Give another class word, or "
+        "keep it and name a single-token initializer_token of similar meaning"
+        + (f"; near in spelling: {', '.join(near)}." if near else ".")
+    )
+
+
+def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
+    """Text states of prompts, as the stock pipeline computes them.
+
+    Returns:
+        (prompts, tokens, dim), padded to the base's context length. Gradients flow
+        to whatever is attached.
+    """
+    states, _ = base.encode_prompt(
+        prompts, base.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    return states
+
+
+class LearnedTokens:
+    """A few new tokens and the hooks that give them vectors.
+
+    Args:
+        tokens: names unknown to the tokenizer, checked by `check_placeholder`.
+    """
+
+    def __init__(self, tokens: list[str]):
+        self.tokens = tokens
+        self._known: tuple[CLIPTokenizer, int, CLIPTokenizer] | None = None
+
+    def extended(self, tokenizer: CLIPTokenizer) -> CLIPTokenizer:
+        """A copy of the tokenizer that knows the tokens.
+
+        The last copy is kept: Stable Diffusion's vocabulary takes a tenth of a second
+        to copy, and training attaches at every step.
+        """
+        if self._known is not None:
+            source, length, copied = self._known
+            if source is tokenizer and length == len(tokenizer):
+                return copied
+        check_placeholder(tokenizer, self.tokens[0], len(self.tokens))
+        copied = copy.deepcopy(tokenizer)
+        copied.add_tokens(self.tokens)
+        self._known = tokenizer, len(tokenizer), copied
+        return copied
+
+    @contextmanager
+    def attached(
+        self, base: StableDiffusionPipeline, vectors: Callable[[], Tensor]
+    ) -> Iterator[None]:
+        """Inside, the base reads the tokens as `vectors()`, (tokens, dim).
+
+        On exit, also by an exception, tokenizer and embedding are as they were.
+
+        Raises:
+            PersoError: a token is taken, or the vectors have another width.
+        """
+        plain, table = base.tokenizer, base.text_encoder.get_input_embeddings()
+        width = vectors().shape[-1]
+        if width != table.embedding_dim:
+            raise PersoError(
+                f"{self.tokens[0]} was learned in {width} dimensions, but this base "
+                f"has {table.embedding_dim}; attach it to the base it was trained on."
+            )
+        tokenizer = self.extended(plain)
+        first = tokenizer.convert_tokens_to_ids(self.tokens[0])
+        hooks = _hook_embedding(table, first, len(self.tokens), vectors)
+        base.tokenizer = tokenizer
+        try:
+            yield
+        finally:
+            base.tokenizer = plain
+            for hook in hooks:
+                hook.remove()
+
+
+def _hook_embedding(
+    table: nn.Embedding, first: int, count: int, vectors: Callable[[], Tensor]
+) -> list[torch.utils.hooks.RemovableHandle]:
+    """Let ids first, ..., first + count - 1 read `vectors()` instead of the table."""
+    seen: list[Tensor] = []  # the ids on their way through the table
+
+    def hide(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        (ids,) = args  # (batch, tokens)
+        seen.append(ids)
+        ours = (ids >= first) & (ids < first + count)
+        return (ids.masked_fill(ours, 0),)
+
+    def write(module: nn.Module, args: tuple[Tensor], embedded: Tensor) -> Tensor:
+        index = seen.pop() - first  # (batch, tokens)
+        ours = (index >= 0) & (index < count)
+        learned = vectors().to(embedded)[index.clamp(0, count - 1)]
+        return torch.where(ours[..., None], learned, embedded)  # (batch, tokens, dim)
+
+    return [
+        table.register_forward_pre_hook(hide),
+        table.register_forward_hook(write),
+    ]

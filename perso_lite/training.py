@@ -1,0 +1,314 @@
+"""fit(): the one training loop, a generator, used by every method.
+
+It is the denoising loss and nothing else: draw pictures, captions, timesteps and noise,
+let the frozen U-Net predict, compare. What is learned, and how it reaches the U-Net, is
+the method's own business.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from perso_lite.concepts import Concept
+from perso_lite.errors import PersoError
+from perso_lite.files import check_writable, read_tensors, write_tensors
+from perso_lite.method import Method
+
+
+@dataclass
+class TrainingStep:
+    """What happened in one step.
+
+    Attributes:
+        index: counts from 0.
+        loss: what was minimised, extra loss included.
+        extra_loss: the method's own term in it.
+        losses: denoising loss of each sample, (batch,).
+        timesteps: (batch,).
+        pictures: which of the concept's pictures, (batch,).
+        captions: one a sample.
+        seconds: since `fit` began.
+    """
+
+    index: int
+    loss: float
+    extra_loss: float
+    losses: Tensor
+    timesteps: Tensor
+    pictures: Tensor
+    captions: list[str]
+    seconds: float
+
+
+@dataclass
+class Examples:
+    """A concept as training sees it, prepared once, on the CPU."""
+
+    mean: Tensor  # of the latents (pictures, channels, height, width)
+    std: Tensor  # of the latents (pictures, channels, height, width)
+    masks: Tensor  # (pictures, 1, height, width)
+    captions: list[list[str]]  # for each picture, those to draw from
+
+
+@dataclass
+class Batch:
+    """Everything drawn at random for one step, on the base's device."""
+
+    pictures: Tensor  # (batch,)
+    captions: list[str]
+    timesteps: Tensor  # (batch,)
+    noisy: Tensor  # (batch, channels, height, width)
+    target: Tensor  # (batch, channels, height, width)
+    masks: Tensor  # (batch, 1, height, width)
+
+
+def fit(
+    method: Method,
+    concept: Concept,
+    steps: int = 200,
+    *,
+    batch_size: int = 4,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 50,
+    resume: str | Path | None = None,
+) -> Iterator[TrainingStep]:
+    """Train a method on a concept, yielding after every step.
+
+    Between steps the base is untouched, so a loop over `fit` may attach and draw.
+    Everything random comes from one CPU generator: the same seed gives the same
+    concept on the same machine.
+
+    Args:
+        method: what learns.
+        concept: what from.
+        steps: optimizer steps altogether, those before `resume` included.
+        batch_size: samples a step (paper: 4).
+        seed: of everything drawn.
+        checkpoint: a file to keep the state in every `checkpoint_every` steps; it is
+            a concept file too, which `load_method` reads.
+        checkpoint_every: steps between checkpoints.
+        resume: a checkpoint to go on from, as if never interrupted.
+
+    Raises:
+        PersoError: a checkpoint that cannot be written, read, or is of another
+            method, base or setting.
+        KeyboardInterrupt: says where the last checkpoint is.
+    """
+    base, first = method.base, 0
+    if checkpoint is not None:
+        check_writable(checkpoint)
+    method.to(base.device)
+    optimizer = torch.optim.AdamW(method.parameter_groups())
+    generator = torch.Generator().manual_seed(seed)
+    if resume is not None:
+        first = load_checkpoint(resume, method, optimizer, generator)
+    method.training_record = {
+        "concept": concept.name,
+        "seed": seed,
+        "batch_size": batch_size,
+    }
+    half = base.unet.dtype == torch.float16
+    scaler = torch.amp.GradScaler(base.device.type, enabled=half)
+    scheduler = DDPMScheduler.from_config(base.scheduler.config)
+    examples = prepare(method, concept)
+    kept = f"the checkpoint {resume}" if resume else "nothing yet"
+    start = time.perf_counter()
+    try:
+        for index in range(first, steps):
+            batch = draw_batch(method, examples, scheduler, batch_size, generator)
+            losses, extra = train_step(method, batch, optimizer, scaler)
+            method.after_step(index)
+            method.training_record["steps"] = index + 1
+            if checkpoint is not None and (index + 1) % checkpoint_every == 0:
+                save_checkpoint(checkpoint, method, optimizer, index + 1, generator)
+                kept = f"the checkpoint of step {index + 1} in {checkpoint}"
+            yield TrainingStep(
+                index=index,
+                loss=float(losses.mean() + extra),
+                extra_loss=float(extra),
+                losses=losses,
+                timesteps=batch.timesteps.cpu(),
+                pictures=batch.pictures,
+                captions=batch.captions,
+                seconds=time.perf_counter() - start,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Training was interrupted; kept: {kept}."
+            + (" Go on from it with resume." if "checkpoint" in kept else "")
+        ) from None
+
+
+def prepare(method: Method, concept: Concept) -> Examples:
+    """Encode a concept's pictures, once for the whole training."""
+    mean, std = encode_pictures(method.base, concept)
+    masks = concept.mask_tensor(*mean.shape[-2:])
+    return Examples(mean, std, masks, method.captions(concept))
+
+
+@torch.no_grad()
+def encode_pictures(
+    base: StableDiffusionPipeline, concept: Concept
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the autoencoder's posterior for each picture.
+
+    Returns:
+        Two tensors (pictures, channels, height, width), float32 on the CPU, scaled as
+        the U-Net expects.
+    """
+    size = base.unet.config.sample_size
+    side = (size if isinstance(size, int) else size[0]) * base.vae_scale_factor
+    pixels = concept.pixels(side).to(base.device, base.vae.dtype)
+    posteriors = [base.vae.encode(picture[None]).latent_dist for picture in pixels]
+    scale = base.vae.config.scaling_factor
+    mean = torch.cat([posterior.mean for posterior in posteriors]) * scale
+    std = torch.cat([posterior.std for posterior in posteriors]) * scale
+    return mean.float().cpu(), std.float().cpu()
+
+
+def draw_batch(
+    method: Method,
+    examples: Examples,
+    scheduler: DDPMScheduler,
+    batch_size: int,
+    generator: torch.Generator,
+) -> Batch:
+    """Draw pictures, captions, timesteps and noise, and mix the noisy latents.
+
+    z_t = sqrt(alpha_bar_t) z + sqrt(1 - alpha_bar_t) eps, with z from the
+    autoencoder's posterior. The target is eps, or what else the base predicts.
+    """
+    base = method.base
+    pictures = torch.randint(len(examples.mean), (batch_size,), generator=generator)
+    captions = []
+    for choices in (examples.captions[picture] for picture in pictures):
+        chosen = torch.randint(len(choices), (), generator=generator)
+        captions.append(choices[chosen])
+    timesteps = method.draw_timesteps(
+        batch_size, scheduler.config.num_train_timesteps, generator
+    )
+    mean, std = examples.mean[pictures], examples.std[pictures]
+    clean = mean + std * torch.randn(mean.shape, generator=generator)
+    noise = torch.randn(mean.shape, generator=generator)
+    noisy = scheduler.add_noise(clean, noise, timesteps)
+    if scheduler.config.prediction_type == "v_prediction":
+        target = scheduler.get_velocity(clean, noise, timesteps)
+    else:
+        target = noise
+    return Batch(
+        pictures=pictures,
+        captions=captions,
+        timesteps=timesteps.to(base.device),
+        noisy=noisy.to(base.device, base.unet.dtype),
+        target=target.to(base.device),
+        masks=examples.masks[pictures].to(base.device),
+    )
+
+
+def train_step(
+    method: Method,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> tuple[Tensor, Tensor]:
+    """One step down the gradient.
+
+    Returns:
+        Each sample's denoising loss (batch,) and the extra loss (), on the CPU.
+    """
+    base = method.base
+    weights = method.loss_weights(batch.masks)
+    half = torch.autocast(
+        base.device.type, base.unet.dtype, enabled=base.unet.dtype != torch.float32
+    )
+    with method.attach(base), half:
+        states = method.encoder_hidden_states(batch.captions, batch.timesteps)
+        predicted = base.unet(
+            batch.noisy, batch.timesteps, encoder_hidden_states=states
+        ).sample
+        errors = (predicted.float() - batch.target).square()
+        if weights is not None:
+            errors = errors * weights
+        losses = errors.mean(dim=(1, 2, 3))  # (batch,)
+        extra = method.extra_loss()
+        extra = torch.zeros(()) if extra is None else extra
+        scaler.scale(losses.mean() + extra.to(losses.device)).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad()
+    return losses.detach().cpu(), extra.detach().cpu()
+
+
+def save_checkpoint(
+    path: str | Path,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    steps_done: int,
+    generator: torch.Generator,
+) -> None:
+    """Write a concept file that also holds what `fit` needs to go on."""
+    tensors = method.tensors()
+    tensors["fit.steps_done"] = torch.tensor(steps_done)
+    tensors["fit.generator"] = generator.get_state()
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"fit.optimizer.{index}.{key}"] = value
+    write_tensors(path, tensors, method.header())
+
+
+def load_checkpoint(
+    path: str | Path,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> int:
+    """Take up the state of `save_checkpoint`; returns the steps already done.
+
+    Raises:
+        PersoError: unreadable, no checkpoint, or of another method, base or setting.
+    """
+    tensors, header = read_tensors(path)
+    if "fit.steps_done" not in tensors:
+        raise PersoError(
+            f"{path} is a finished concept, not a checkpoint; it cannot be trained on."
+        )
+    mine, changing = method.header(), ("perso_lite.training", "perso_lite.libraries")
+    for key in mine:
+        if key not in changing and mine[key] != header.get(key):
+            raise PersoError(
+                f"{path} cannot be resumed: its {key.removeprefix('perso_lite.')} is "
+                f"{header.get(key)}, yours is {mine[key]}. Use the settings it was "
+                "started with, or start afresh without resume."
+            )
+    saved = optimizer.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("fit.optimizer."):
+            index, name = key.removeprefix("fit.optimizer.").split(".", 1)
+            saved["state"].setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(saved)
+    prefix = f"{method.name}."
+    method.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
+    generator.set_state(tensors["fit.generator"])
+    return int(tensors["fit.steps_done"])
+
+
+def fit_with_bar(
+    method: Method, concept: Concept, steps: int, **options: object
+) -> list[TrainingStep]:
+    """Run `fit` to its end behind a progress bar on stderr."""
+    done = []
+    with tqdm(total=steps, desc=f"learning {concept.name}") as bar:
+        for step in fit(method, concept, steps, **options):
+            done.append(step)
+            bar.update(step.index + 1 - bar.n)
+            bar.set_postfix(loss=f"{step.loss:.3f}")
+    return done

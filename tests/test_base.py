@@ -1,0 +1,56 @@
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from perso_lite import PersoError, fingerprint, load_base
+from perso_lite.base import base_name, parts
+
+
+def test_a_loaded_base_is_stock_frozen_and_quiet(tiny_folder, capfd):
+    base = load_base(tiny_folder, device="cpu")
+    assert type(base) is StableDiffusionPipeline
+    assert base.safety_checker is None
+    for part in parts(base):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+    base("a cat", num_inference_steps=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sixteen_cross_attention_layers(tiny):
+    assert sum("attn2" in name for name in tiny.unet.attn_processors) == 16
+
+
+def test_fingerprint_tells_bases_apart_and_survives_precision(tiny, own_tiny):
+    assert fingerprint(own_tiny) == fingerprint(tiny)
+    own_tiny.unet.half()
+    own_tiny.text_encoder.half()
+    assert fingerprint(own_tiny) == fingerprint(tiny)
+    with torch.no_grad():
+        own_tiny.unet.conv_in.weight[0, 0, 0, 0] += 1
+    assert fingerprint(own_tiny) != fingerprint(tiny)
+
+
+def test_fingerprint_survives_a_stock_textual_inversion(tiny, own_tiny):
+    own_tiny.load_textual_inversion({"<new>": torch.randn(2, 32)})
+    assert len(own_tiny.text_encoder.get_input_embeddings().weight) > len(
+        tiny.text_encoder.get_input_embeddings().weight
+    )
+    assert fingerprint(own_tiny) == fingerprint(tiny)
+
+
+def test_a_base_is_named_without_its_path(tiny, tiny_folder):
+    assert base_name(tiny) == tiny_folder.name
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path):
+    with pytest.raises(PersoError, match=r"model_index\.json"):
+        load_base(tmp_path)
+
+
+def test_an_inpainting_model_is_refused(own_tiny, tmp_path):
+    own_tiny.unet.register_to_config(in_channels=9)
+    own_tiny.unet.conv_in = torch.nn.Conv2d(9, 32, 3, padding=1)
+    own_tiny.save_pretrained(tmp_path)
+    with pytest.raises(PersoError, match="Inpainting"):
+        load_base(tmp_path)

@@ -1,0 +1,57 @@
+import numpy as np
+import torch
+
+from perso_lite import generate
+from perso_lite.sampling import starting_noise
+
+
+def stock(base, prompt, seed, **options):
+    noise = torch.Generator().manual_seed(seed)
+    return base(prompt, generator=noise, output_type="pt", **options).images
+
+
+def test_pictures_equal_the_stock_pipelines(tiny):
+    options = {"num_inference_steps": 5, "guidance_scale": 4.0}
+    prompts, seeds = ["a cat on a beach", "a dog"], (3, 8)
+    wanted = torch.cat(
+        [
+            stock(tiny, prompt, seed, negative_prompt="a hat", **options)
+            for prompt in prompts
+            for seed in seeds
+        ]
+    )
+    got = generate(
+        tiny, prompts, seeds, negative_prompt="a hat", output_type="pt", **options
+    )
+    assert got.shape == (4, 3, 32, 32)
+    assert torch.allclose(got, wanted, atol=1e-4)
+
+
+def test_without_guidance_too(tiny):
+    options = {"num_inference_steps": 5, "guidance_scale": 1.0}
+    got = generate(tiny, "a cat", output_type="pt", **options)
+    assert torch.allclose(got, stock(tiny, "a cat", 0, **options), atol=1e-4)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(tiny):
+    options = {"num_inference_steps": 3, "output_type": "pt"}
+    together = generate(tiny, ["a cat", "a dog"], (1, 2), **options)
+    one_by_one = generate(tiny, ["a cat", "a dog"], (1, 2), batch_size=1, **options)
+    alone = generate(tiny, ["a dog"], (2,), **options)
+    assert torch.allclose(together, one_by_one, atol=1e-4)
+    assert torch.allclose(together[3:], alone, atol=1e-4)
+
+
+def test_pictures_come_as_pil_by_default(tiny):
+    (picture,) = generate(tiny, "a cat", num_inference_steps=1)
+    assert picture.size == (32, 32)
+    tensor = generate(tiny, "a cat", num_inference_steps=1, output_type="pt")[0]
+    wanted = (tensor.permute(1, 2, 0).numpy() * 255).round()
+    assert np.array_equal(np.asarray(picture), wanted.astype(np.uint8))
+
+
+def test_seeds_leave_the_global_generator_alone(tiny):
+    before = torch.get_rng_state()
+    starting_noise(tiny, 5)
+    generate(tiny, "a cat", num_inference_steps=1)
+    assert torch.equal(torch.get_rng_state(), before)

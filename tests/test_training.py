@@ -1,0 +1,159 @@
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import tiny_pipeline
+from diffusers import DDPMScheduler
+
+from perso_lite import PersoError, TextualInversion, fit, load_base, load_method
+from perso_lite.training import draw_batch, fit_with_bar, prepare
+
+
+def train(base, concept, **options):
+    method = TextualInversion(base, "teddy", learning_rate=0.02)
+    steps = list(fit(method, concept, batch_size=2, **options))
+    return method, steps
+
+
+def test_steps_tell_what_happened(tiny, concept):
+    _, steps = train(tiny, concept, steps=3)
+    assert [step.index for step in steps] == [0, 1, 2]
+    for step in steps:
+        assert step.loss == pytest.approx(step.losses.mean().item())
+        assert step.timesteps.shape == step.pictures.shape == (2,)
+        assert all("<toy>" in caption for caption in step.captions)
+    assert 0 < steps[0].seconds < steps[2].seconds
+
+
+def test_a_seed_decides_everything_and_the_global_generator_nothing(tiny, concept):
+    torch.manual_seed(1)
+    first, _ = train(tiny, concept, steps=3, seed=5)
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    again, _ = train(tiny, concept, steps=3, seed=5)
+    other, _ = train(tiny, concept, steps=3, seed=6)
+    assert torch.equal(first.vectors, again.vectors)
+    assert not torch.equal(first.vectors, other.vectors)
+    torch.manual_seed(1)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_base_is_untouched_between_steps(tiny, concept):
+    tokenizer = tiny.tokenizer
+    method = TextualInversion(tiny, "teddy")
+    for step in fit(method, concept, steps=5, batch_size=1):
+        assert tiny.tokenizer is tokenizer
+        with method.attach(tiny):
+            tiny("a <toy>", num_inference_steps=1)
+        if step.index == 1:
+            break
+    assert tiny.tokenizer is tokenizer
+
+
+def test_resuming_gives_what_an_undisturbed_run_gives(tiny, concept, tmp_path):
+    whole, _ = train(tiny, concept, steps=8)
+    path = tmp_path / "half.safetensors"
+    half, _ = train(tiny, concept, steps=5, checkpoint=path, checkpoint_every=4)
+    resumed, steps = train(tiny, concept, steps=8, resume=path)
+    assert [step.index for step in steps] == [4, 5, 6, 7]
+    assert torch.equal(resumed.vectors, whole.vectors)
+    assert not torch.equal(half.vectors, whole.vectors)
+
+
+def test_a_checkpoint_is_a_concept_file(tiny, concept, tmp_path):
+    path = tmp_path / "toy.safetensors"
+    method, _ = train(tiny, concept, steps=2, checkpoint=path, checkpoint_every=2)
+    loaded = load_method(path, tiny)
+    assert torch.equal(loaded.vectors, method.vectors)
+    assert loaded.training_record["steps"] == 2
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tiny, concept, tmp_path):
+    path = tmp_path / "toy.safetensors"
+    train(tiny, concept, steps=1, checkpoint=path, checkpoint_every=1)
+    other = TextualInversion(tiny, "teddy", num_vectors=2)
+    with pytest.raises(PersoError, match="its settings is"):
+        next(fit(other, concept, resume=path))
+
+
+def test_a_finished_concept_is_not_a_checkpoint(tiny, concept, tmp_path):
+    method, _ = train(tiny, concept, steps=1)
+    method.save(tmp_path / "toy.safetensors")
+    with pytest.raises(PersoError, match="not a checkpoint"):
+        train(tiny, concept, resume=tmp_path / "toy.safetensors")
+
+
+def test_a_checkpoint_that_could_not_be_kept_is_refused_at_once(tiny, concept):
+    with pytest.raises(PersoError, match="cannot be written"):
+        train(tiny, concept, checkpoint="/dev/null/toy.safetensors")
+
+
+def test_ctrl_c_says_where_the_last_checkpoint_is(tiny, concept, tmp_path):
+    path = tmp_path / "toy.safetensors"
+    method = TextualInversion(tiny, "teddy")
+
+    def interrupt(index):
+        if index == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    method.after_step = interrupt
+    with pytest.raises(KeyboardInterrupt, match=r"step 4 in .*toy\.safetensors"):
+        list(fit(method, concept, checkpoint=path, checkpoint_every=2, batch_size=1))
+    assert load_method(path, tiny).training_record["steps"] == 4
+
+
+def test_extra_loss_weights_timesteps_and_after_step_are_used(tiny, concept):
+    class Curious(TextualInversion):
+        seen = ()
+
+        def draw_timesteps(self, count, num_train_timesteps, generator):
+            return torch.full((count,), num_train_timesteps - 1)
+
+        def loss_weights(self, masks):
+            assert masks.shape == (2, 1, 8, 8)
+            return torch.zeros_like(masks)
+
+        def extra_loss(self):
+            return self.vectors.square().sum()
+
+        def after_step(self, index):
+            self.seen = (*self.seen, index)
+
+    method = Curious(tiny, "teddy")
+    start = method.vectors.square().sum().item()
+    steps = list(fit(method, concept, steps=2, batch_size=2))
+    assert steps[0].timesteps.tolist() == [999, 999]
+    assert steps[0].losses.tolist() == [0, 0]
+    assert steps[0].loss == steps[0].extra_loss == pytest.approx(start)
+    assert steps[1].loss < start
+    assert method.seen == (0, 1)
+
+
+def test_captions_that_say_the_placeholder_are_trained_on(tiny, concept):
+    captioned = replace(concept, captions=["a <toy> on a beach"] * 3)
+    _, steps = train(tiny, captioned, steps=2)
+    assert {text for step in steps for text in step.captions} == {"a <toy> on a beach"}
+
+
+def test_a_v_prediction_base_is_asked_for_velocity(tmp_path, concept):
+    (tmp_path / "words").mkdir()
+    pipeline = tiny_pipeline(tmp_path / "words", prediction_type="v_prediction")
+    pipeline.save_pretrained(tmp_path / "base")
+    base = load_base(tmp_path / "base", device="cpu")
+    method = TextualInversion(base, "teddy")
+    examples = prepare(method, concept)
+    examples.std.zero_()
+    scheduler = DDPMScheduler.from_config(base.scheduler.config)
+    batch = draw_batch(method, examples, scheduler, 4, torch.Generator().manual_seed(0))
+    clean = examples.mean[batch.pictures]
+    level = scheduler.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
+    noise = (batch.noisy - level.sqrt() * clean) / (1 - level).sqrt()
+    velocity = level.sqrt() * noise - (1 - level).sqrt() * clean
+    assert torch.allclose(batch.target, velocity, atol=1e-3)
+
+
+def test_the_bar_ends_at_the_last_step(tiny, concept, capfd):
+    method = TextualInversion(tiny, "teddy")
+    assert len(fit_with_bar(method, concept, 3, batch_size=1)) == 3
+    assert "3/3" in capfd.readouterr().err
