@@ -5,6 +5,7 @@ The names below are the public ones; each is imported when it is first used, so 
 """
 
 import importlib
+import logging
 
 _HOME = {
     "PersoError": "errors",
@@ -31,7 +32,14 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"perso_lite.{_HOME[name]}"), name)
+    # transformers remarks while it is imported that it can do without torchvision
+    remarks = logging.getLogger("transformers.utils.import_utils")
+    were_off, remarks.disabled = remarks.disabled, True
+    try:
+        home = importlib.import_module(f"perso_lite.{_HOME[name]}")
+    finally:
+        remarks.disabled = were_off
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -63,20 +63,20 @@ def parser() -> argparse.ArgumentParser:
     tour.add_argument("--concept", help="a shipped concept; default: the first toy")
     tour.add_argument("--steps", type=positive, default=250)
     tour.add_argument("--out", type=Path, default=Path("tour"), help="folder")
-    tour.set_defaults(run=run_tour, resume=False)
+    tour.set_defaults(run=run_tour)
 
     learn = commands.add_parser("personalize", help="teach it your own pictures")
     learn.add_argument("pictures", help="folder of pictures, or a shipped concept")
     learn.add_argument("--class-word", help="the everyday word, for example cat")
     learn.add_argument("--out", type=Path, required=True, help=".safetensors file")
     learn.add_argument("--steps", type=positive, default=300)
-    learn.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
     learn.set_defaults(run=run_personalize)
     for command in (tour, learn):
         command.add_argument("--method", default="textual-inversion")
         command.add_argument("--placeholder-token", default=None)
         command.add_argument("--num-vectors", type=positive, default=1)
         command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
         command.add_argument("--base", help="folder or hub id; default: the shipped")
 
     draw = commands.add_parser("generate", help="draw prompts with learned concepts")
@@ -184,15 +184,28 @@ def learn(
         num_vectors=options.num_vectors,
     )
     checkpoint = options.out.with_suffix(".checkpoint.safetensors")
+    if options.resume and not checkpoint.is_file():
+        raise PersoError(
+            f"There is no checkpoint {checkpoint} to go on from; leave --resume out to "
+            "start afresh."
+        )
     started = time.perf_counter()
-    fit_with_bar(
-        method,
-        concept,
-        options.steps,
-        seed=options.seed,
-        checkpoint=checkpoint,
-        resume=checkpoint if options.resume else None,
-    )
+    try:
+        fit_with_bar(
+            method,
+            concept,
+            options.steps,
+            seed=options.seed,
+            checkpoint=checkpoint,
+            resume=checkpoint if options.resume else None,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Interrupted; the last checkpoint is {checkpoint}, and the same command "
+            "with --resume goes on from it."
+            if checkpoint.exists()
+            else "Interrupted before the first checkpoint; nothing was kept."
+        ) from None
     seconds = time.perf_counter() - started
     method.save(options.out)
     checkpoint.unlink(missing_ok=True)

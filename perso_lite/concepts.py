@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from perso_lite.errors import PersoError
@@ -227,6 +227,11 @@ def _open(path: Path) -> Image.Image:
         raise PersoError(
             f"{path} has too many pixels to open safely; save it smaller, 1024 pixels "
             "a side are plenty."
+        ) from reason
+    except UnidentifiedImageError as reason:
+        raise PersoError(
+            f"{path} cannot be read as a picture (no format Pillow knows); save it "
+            "again as PNG or JPEG."
         ) from reason
     # Pillow's decoders raise whatever a damaged file leads them into
     except Exception as reason:

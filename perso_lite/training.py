@@ -15,9 +15,9 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
-from perso_lite.errors import PersoError
-from perso_lite.files import check_writable, read_tensors, write_tensors
+from perso_lite.files import check_writable
 from perso_lite.method import Method
 
 
@@ -101,34 +101,31 @@ def fit(
             method, base or setting.
         KeyboardInterrupt: says where the last checkpoint is.
     """
-    base, first = method.base, 0
+    base, done = method.base, 0
     if checkpoint is not None:
         check_writable(checkpoint)
     method.to(base.device)
     optimizer = torch.optim.AdamW(method.parameter_groups())
     generator = torch.Generator().manual_seed(seed)
     if resume is not None:
-        first = load_checkpoint(resume, method, optimizer, generator)
-    method.training_record = {
-        "concept": concept.name,
-        "seed": seed,
-        "batch_size": batch_size,
-    }
+        done = load_checkpoint(resume, method, optimizer, generator)
+    record = {"concept": concept.name, "seed": seed, "batch_size": batch_size}
+    method.training_record = record | {"steps": done}
     half = base.unet.dtype == torch.float16
     scaler = torch.amp.GradScaler(base.device.type, enabled=half)
     scheduler = DDPMScheduler.from_config(base.scheduler.config)
     examples = prepare(method, concept)
-    kept = f"the checkpoint {resume}" if resume else "nothing yet"
+    last_kept = resume
     start = time.perf_counter()
     try:
-        for index in range(first, steps):
+        for index in range(done, steps):
             batch = draw_batch(method, examples, scheduler, batch_size, generator)
             losses, extra = train_step(method, batch, optimizer, scaler)
             method.after_step(index)
             method.training_record["steps"] = index + 1
             if checkpoint is not None and (index + 1) % checkpoint_every == 0:
-                save_checkpoint(checkpoint, method, optimizer, index + 1, generator)
-                kept = f"the checkpoint of step {index + 1} in {checkpoint}"
+                save_checkpoint(checkpoint, method, optimizer, generator)
+                last_kept = checkpoint
             yield TrainingStep(
                 index=index,
                 loss=float(losses.mean() + extra),
@@ -141,8 +138,10 @@ def fit(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"Training was interrupted; kept: {kept}."
-            + (" Go on from it with resume." if "checkpoint" in kept else "")
+            f"Training stopped in step {index}; the last checkpoint is {last_kept}, "
+            "and resume goes on from it."
+            if last_kept
+            else f"Training stopped in step {index}, before the first checkpoint."
         ) from None
 
 
@@ -244,61 +243,6 @@ def train_step(
     scaler.update()
     optimizer.zero_grad()
     return losses.detach().cpu(), extra.detach().cpu()
-
-
-def save_checkpoint(
-    path: str | Path,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    steps_done: int,
-    generator: torch.Generator,
-) -> None:
-    """Write a concept file that also holds what `fit` needs to go on."""
-    tensors = method.tensors()
-    tensors["fit.steps_done"] = torch.tensor(steps_done)
-    tensors["fit.generator"] = generator.get_state()
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            tensors[f"fit.optimizer.{index}.{key}"] = value
-    write_tensors(path, tensors, method.header())
-
-
-def load_checkpoint(
-    path: str | Path,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> int:
-    """Take up the state of `save_checkpoint`; returns the steps already done.
-
-    Raises:
-        PersoError: unreadable, no checkpoint, or of another method, base or setting.
-    """
-    tensors, header = read_tensors(path)
-    if "fit.steps_done" not in tensors:
-        raise PersoError(
-            f"{path} is a finished concept, not a checkpoint; it cannot be trained on."
-        )
-    mine, changing = method.header(), ("perso_lite.training", "perso_lite.libraries")
-    for key in mine:
-        if key not in changing and mine[key] != header.get(key):
-            raise PersoError(
-                f"{path} cannot be resumed: its {key.removeprefix('perso_lite.')} is "
-                f"{header.get(key)}, yours is {mine[key]}. Use the settings it was "
-                "started with, or start afresh without resume."
-            )
-    saved = optimizer.state_dict()
-    for key, value in tensors.items():
-        if key.startswith("fit.optimizer."):
-            index, name = key.removeprefix("fit.optimizer.").split(".", 1)
-            saved["state"].setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(saved)
-    prefix = f"{method.name}."
-    method.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    )
-    generator.set_state(tensors["fit.generator"])
-    return int(tensors["fit.steps_done"])
 
 
 def fit_with_bar(

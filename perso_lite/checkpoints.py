@@ -1,0 +1,67 @@
+"""A training interrupted and taken up again, as if nothing had happened.
+
+A checkpoint is a concept file that also holds the optimizer's moments and the state of
+the generator everything random comes from.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from perso_lite.errors import PersoError
+from perso_lite.files import read_tensors, write_tensors
+from perso_lite.method import Method
+
+
+def save_checkpoint(
+    path: str | Path,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    """Write a concept file that also holds what `fit` needs to go on."""
+    tensors = method.tensors()
+    tensors["fit.generator"] = generator.get_state()
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"fit.optimizer.{index}.{key}"] = value
+    write_tensors(path, tensors, method.header())
+
+
+def load_checkpoint(
+    path: str | Path,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> int:
+    """Take up the state of `save_checkpoint`; returns the steps already done.
+
+    Raises:
+        PersoError: unreadable, no checkpoint, or of another method, base or setting.
+    """
+    tensors, header = read_tensors(path)
+    if "fit.generator" not in tensors:
+        raise PersoError(
+            f"{path} is a finished concept, not a checkpoint; it cannot be trained on."
+        )
+    mine, changing = method.header(), ("perso_lite.training", "perso_lite.libraries")
+    for key in mine:
+        if key not in changing and mine[key] != header.get(key):
+            raise PersoError(
+                f"{path} cannot be resumed: its {key.removeprefix('perso_lite.')} is "
+                f"{header.get(key)}, yours is {mine[key]}. Use the settings it was "
+                "started with, or start afresh without resume."
+            )
+    saved = optimizer.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("fit.optimizer."):
+            index, name = key.removeprefix("fit.optimizer.").split(".", 1)
+            saved["state"].setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(saved)
+    prefix = f"{method.name}."
+    method.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
+    generator.set_state(tensors["fit.generator"])
+    return json.loads(header["perso_lite.training"])["steps"]

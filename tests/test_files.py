@@ -1,0 +1,137 @@
+import errno
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from perso_lite import PersoError, TextualInversion, load_method
+from perso_lite import files as files_module
+from perso_lite.files import (
+    check_writable,
+    read_tensors,
+    write_atomically,
+    write_tensors,
+)
+
+TENSORS = {"a.b": torch.arange(6.0).view(2, 3), "c": torch.tensor(7)}
+HEADER = {"perso_lite.method": "none", "note": "§"}
+
+
+def test_what_was_written_is_read(tmp_path):
+    path = tmp_path / "new" / "file.safetensors"
+    write_tensors(path, TENSORS, HEADER)
+    tensors, header = read_tensors(path)
+    assert header == HEADER
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[key], TENSORS[key]) for key in TENSORS)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_a_truncated_file_is_refused(tmp_path, keep):
+    path = tmp_path / "file.safetensors"
+    write_tensors(path, TENSORS, HEADER)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(PersoError, match="not a whole safetensors file"):
+        read_tensors(path)
+
+
+def test_an_altered_tensor_is_noticed(tmp_path):
+    path = tmp_path / "file.safetensors"
+    write_tensors(path, TENSORS, HEADER)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PersoError, match="altered"):
+        read_tensors(path)
+
+
+def test_an_altered_header_is_noticed(tmp_path):
+    path = tmp_path / "file.safetensors"
+    write_tensors(path, TENSORS, HEADER)
+    path.write_bytes(path.read_bytes().replace(b'"none"', b'"nine"'))
+    with pytest.raises(PersoError, match="altered"):
+        read_tensors(path)
+
+
+def test_a_foreign_file_is_refused_with_a_way_out(tmp_path):
+    save_file({"<toy>": torch.ones(1, 4)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(PersoError, match="from_learned_embeds"):
+        read_tensors(tmp_path / "foreign.safetensors")
+    with pytest.raises(PersoError, match="no file"):
+        read_tensors(tmp_path / "absent.safetensors")
+
+
+def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file.bin"
+    write_atomically(path, b"earlier")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files_module.os, "fsync", full)
+    with pytest.raises(PersoError, match="No space left on device"):
+        write_atomically(path, b"later")
+    assert path.read_bytes() == b"earlier"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_write_the_system_cuts_short_leaves_nothing(tmp_path):
+    # a real failure in the middle of writing: the system allows 1000 bytes a file
+    program = (
+        "import sys; from perso_lite.files import write_atomically\n"
+        "write_atomically(sys.argv[1], bytes(100_000))"
+    )
+    path = tmp_path / "file.bin"
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", program, path],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )
+    assert "PersoError" in result.stderr
+    assert "File too large" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be_written_are_found_early(tmp_path):
+    (tmp_path / "file").write_text("a file is no folder")
+    with pytest.raises(PersoError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "toy.safetensors")
+    with pytest.raises(PersoError, match="is a folder"):
+        check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "toy.safetensors")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_the_header_says_everything_and_no_path(tiny, tiny_folder, tmp_path):
+    path = tmp_path / "toy.safetensors"
+    TextualInversion(tiny, "teddy").save(path)
+    _, header = read_tensors(path)
+    assert header["perso_lite.method"] == "textual_inversion"
+    assert header["perso_lite.placeholder_token"] == "<toy>"
+    assert header["perso_lite.class_word"] == "teddy"
+    assert header["perso_lite.base"] == tiny_folder.name
+    assert header["modelspec.trigger_phrase"] == "<toy>"
+    assert not any("/tmp" in value or "/home" in value for value in header.values())
+    assert load_file(path).keys() == {"textual_inversion.vectors"}
+
+
+def test_a_concept_of_another_base_is_refused(tiny, own_tiny, tmp_path):
+    TextualInversion(tiny, "teddy").save(tmp_path / "toy.safetensors")
+    with torch.no_grad():
+        own_tiny.unet.conv_in.weight *= 1.5
+    with pytest.raises(PersoError, match="trained on the base"):
+        load_method(tmp_path / "toy.safetensors", own_tiny)
+
+
+def test_an_unknown_method_or_version_is_refused(tiny, tmp_path):
+    method = TextualInversion(tiny, "teddy")
+    for key, value in {"method": "telepathy", "format_version": "99"}.items():
+        header = method.header() | {f"perso_lite.{key}": value}
+        write_tensors(tmp_path / "toy.safetensors", method.tensors(), header)
+        with pytest.raises(PersoError, match=value):
+            load_method(tmp_path / "toy.safetensors", tiny)
