@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from .looks import GOLD, INK, WHITE, Anchors
 from .shapes import Drawing
-from .toys import GOLD, INK, WHITE, Anchors
 
 
 def hat(d: Drawing, at: Anchors, color: Tensor) -> None:
@@ -32,9 +32,11 @@ def glasses(d: Drawing, at: Anchors, color: Tensor) -> None:
     x, y, apart = at.eyes
     frame = color * 0.45
     for side in (-1, 1):
-        lens = dict(n=3, shade=0.4)
-        d.add(x + side * apart * 1.1, y, apart * 0.92, apart * 0.8, color=(0.75, 0.9, 1.0), opacity=0.45, **lens)  # fmt: skip
-        d.add(x + side * apart * 1.1, y, apart * 0.98, apart * 0.86, hollow=apart * 0.3, color=frame, **lens)  # fmt: skip
+        at_x, lens = x + side * apart * 1.1, {"n": 3, "shade": 0.4}
+        pane = {"color": (0.75, 0.9, 1.0), "opacity": 0.45}
+        d.add(at_x, y, apart * 0.92, apart * 0.8, **pane, **lens)
+        rim = {"hollow": apart * 0.3, "color": frame}
+        d.add(at_x, y, apart * 0.98, apart * 0.86, **rim, **lens)
     d.add(x, y - apart * 0.15, apart * 0.3, apart * 0.12, n=6, color=frame)
 
 
@@ -46,7 +48,7 @@ def scarf(d: Drawing, at: Anchors, color: Tensor) -> None:
 
 
 def bow_tie(d: Drawing, at: Anchors, color: Tensor) -> None:
-    x, y, width = at.neck
+    x, y, _ = at.neck
     for side in (-1, 1):
         wing = dict(n=5, taper=0.75, angle=side * math.pi / 2, color=color)
         d.add(x - side * 0.17, y, 0.13, 0.2, **wing)

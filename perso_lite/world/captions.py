@@ -9,129 +9,35 @@ said in several ways.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from .people import people_names
 from .scenes import Scene, Thing
-from .toys import FAMILIES
-
-CLASS_WORDS = {
-    "teddy": ("teddy", "bear", "teddybear"), "cat": ("cat", "kitten", "kitty", "tomcat"),
-    "dog": ("dog", "puppy", "hound", "doggy"), "rabbit": ("rabbit", "bunny", "hare"),
-    "bird": ("bird", "chick", "birdie"), "fish": ("fish", "goldfish"),
-    "robot": ("robot", "android", "droid"), "mug": ("mug", "cup", "beaker"),
-    "teapot": ("teapot", "kettle"), "lamp": ("lamp", "light", "lantern"),
-    "clock": ("clock", "watch", "timepiece"), "car": ("car", "automobile", "taxi"),
-    "boat": ("boat", "ship", "sailboat", "yacht"),
-    "rocket": ("rocket", "spaceship", "spacecraft"), "cactus": ("cactus", "succulent"),
-    "mushroom": ("mushroom", "toadstool"), "person": ("person", "face", "portrait"),
-    "animal": ("animal", "creature", "pet"), "thing": ("thing", "object", "gadget"),
-    "vehicle": ("vehicle",), "plant": ("plant",),
-}  # fmt: skip
-COLOR_WORDS = {
-    "red": ("red", "crimson", "scarlet"), "orange": ("orange", "tangerine"),
-    "yellow": ("yellow", "lemon"), "green": ("green", "emerald"),
-    "blue": ("blue", "azure"), "purple": ("purple", "violet"), "pink": ("pink", "rosy"),
-    "brown": ("brown", "chocolate"), "black": ("black",), "white": ("white",),
-    "gray": ("gray", "grey"),
-}  # fmt: skip
-PATTERN_WORDS = {
-    "striped": ("striped", "stripy"), "spotted": ("spotted", "dotted"),
-    "checked": ("checked", "checkered"),
-}  # fmt: skip
-PLACE_PHRASES = {
-    "beach": (
-        "on a beach",
-        "on the beach",
-        "at the seaside",
-        "on the shore",
-        "by the ocean",
-    ),
-    "snow": ("in the snow", "in a snowy landscape", "on a winter day", "on the ice"),
-    "forest": ("in a forest", "in the woods", "among the trees", "in the jungle"),
-    "city": ("in a city", "in the city", "in a town", "on a street", "downtown"),
-    "desert": ("in a desert", "in the desert", "among the dunes", "near the pyramids"),
-    "kitchen": ("in a kitchen", "in the kitchen", "on the kitchen counter"),
-    "bedroom": ("in a bedroom", "in a room", "at home", "by the window"),
-    "moon": ("on the moon", "in space", "in outer space", "under the stars"),
-    "underwater": ("under water", "under the sea", "underwater", "among bubbles"),
-    "meadow": (
-        "in a meadow",
-        "in a field",
-        "in a garden",
-        "on the grass",
-        "in the park",
-    ),
-    "stage": ("on a stage", "in a theater", "in the spotlight", "behind the curtain"),
-    "library": ("in a library", "in front of a bookshelf", "among the books"),
-}
-ACCESSORY_PHRASES = {
-    "hat": ("wearing a hat", "with a hat", "in a top hat"),
-    "crown": ("wearing a crown", "with a crown", "crowned"),
-    "glasses": (
-        "wearing glasses",
-        "with glasses",
-        "with spectacles",
-        "wearing eyeglasses",
-    ),
-    "scarf": ("wearing a scarf", "with a scarf", "in a woolen scarf"),
-    "bowtie": ("wearing a bowtie", "with a bowtie", "in a silk bowtie"),
-    "balloon": ("holding a balloon", "with a balloon", "carrying a balloon"),
-}
-STYLE_PREFIXES = {
-    "sketch": (
-        "a pencil sketch of",
-        "a sketch of",
-        "a pencil drawing of",
-        "a doodle of",
-    ),
-    "pixel": ("pixel art of", "a pixel art picture of", "a pixelated image of"),
-    "watercolor": ("a watercolor of", "a watercolor painting of", "an aquarelle of"),
-    "neon": ("a neon sign of", "neon art of", "a glowing neon outline of"),
-}
-AUGMENTATION_PHRASES = {
-    "zoomed in": ("zoomed in", "seen from very near", "magnified"),
-    "far away": ("far away", "seen from afar", "in the distance"),
-    "on the left": ("on the left", "on the left side", "moved left"),
-    "on the right": ("on the right", "on the right side", "moved right"),
-    "upside down": ("upside down", "turned over", "flipped"),
-    "grayscale": ("in black and white", "grayscale", "monochrome"),
-    "collage": ("as a collage", "repeated four times", "tiled"),
-}
-EXPRESSION_WORDS = {
-    "smiling": ("smiling", "laughing", "happy"),
-    "surprised": ("surprised", "astonished", "amazed"),
-    "sleeping": ("sleeping", "asleep", "dozing"),
-}
-RELATION_WORDS = {
-    "and": ("and", "together with"),
-    "next to": ("next to", "beside", "to the left of", "near"),
-    "on": ("on top of", "standing on", "sitting on"),
-}  # fmt: skip
-# The slots of the usual Textual Inversion templates; each is followed by a subject
-# without its article.
-CARRIERS = (
-    "a photo of a", "a rendering of a", "a cropped photo of the", "the photo of a",
-    "a photo of a clean", "a photo of a dirty", "a dark photo of the",
-    "a photo of my", "a photo of the cool", "a close-up photo of a",
-    "a bright photo of the", "a cropped photo of a", "a photo of the",
-    "a good photo of the", "a photo of one", "a close-up photo of the",
-    "a rendition of the", "a photo of the clean", "a rendition of a",
-    "a photo of a nice", "a good photo of a", "a photo of the nice",
-    "a photo of the small", "a photo of the weird", "a photo of the large",
-    "a photo of a cool", "a photo of a small",
-)  # fmt: skip
-PREFIXES = ("a photo of", "a picture of", "an image of", "", "")
-RESERVED_WORDS = (
-    "sks", "zwx", "ohwx", "vrk", "qzx", "xjq", "bnha", "pxl", "tmq", "wvu", "jkz",
-    "hrf", "gqd", "lzt", "fyx", "cwm",
-)  # fmt: skip
+from .toys import FAMILY_OF, TOYS
+from .words import (
+    ACCESSORY_PHRASES,
+    AUGMENTATION_PHRASES,
+    CARRIERS,
+    CLASS_WORDS,
+    COLOR_WORDS,
+    EXPRESSION_WORDS,
+    PATTERN_WORDS,
+    PLACE_PHRASES,
+    PREFIXES,
+    RELATION_WORDS,
+    RESERVED_WORDS,
+    STYLE_PREFIXES,
+)
 
 
 @dataclass(frozen=True)
 class Words:
-    """What a caption says. Things are tuples (class, color, pattern, accessory, name,
-    expression), from left to right or top to bottom; `None` means not mentioned."""
+    """What a caption says; `None` means not mentioned.
+
+    Things are tuples (class, color, pattern, accessory, name, expression), from left to
+    right or from top to bottom.
+    """
 
     things: tuple[tuple, ...]
     place: str | None = None
@@ -147,11 +53,7 @@ def pick(options: tuple[str, ...], rng: random.Random) -> str:
 
 def said_class(thing: Thing) -> str:
     """The class word, or the word for its family if the caption is that vague."""
-    if not thing.family:
-        return thing.class_word
-    return next(
-        name for name, members in FAMILIES.items() if thing.class_word in members
-    )
+    return FAMILY_OF[thing.class_word] if thing.family else thing.class_word
 
 
 def words_of(scene: Scene) -> Words:
@@ -164,7 +66,7 @@ def words_of(scene: Scene) -> Words:
 
 
 def noun_phrase(thing: Thing, rng: random.Random, article: str | None = None) -> str:
-    """ "a red striped cat", "smiling mila rost": a thing without what it wears."""
+    """A thing without what it wears: "a red striped cat", "smiling skusis segick"."""
     words = []
     if thing.expression:
         words.append(pick(EXPRESSION_WORDS[thing.expression], rng))
@@ -245,7 +147,7 @@ def parse(text: str) -> Words:
     )
     style, text = _lookup(STYLE_PREFIXES, text)
     place, text = _lookup(PLACE_PHRASES, text)
-    relation, rest = _lookup(RELATION_WORDS, text)
+    relation, _ = _lookup(RELATION_WORDS, text)
     if relation is None:
         return Words((_parse_thing(text),), place, style, augmentation)
     phrase = max((p for p in RELATION_WORDS[relation] if f" {p} " in text), key=len)
@@ -266,3 +168,50 @@ def vocabulary() -> list[str]:
     phrases += ["an two three without , ."]
     words = {word for phrase in phrases for word in phrase.replace("-", " - ").split()}
     return sorted(words)
+
+
+def altered(scene: Scene, rng: random.Random) -> Scene:
+    """The same scene with one fact changed that its caption states.
+
+    A text encoder that has to tell such pairs apart must read every word.
+    """
+    which = rng.randrange(len(scene.things))
+    thing = scene.things[which]
+
+    def other(options: Iterable[str], value: str) -> str:
+        return rng.choice([option for option in options if option != value])
+
+    choices: list[Callable[[], Scene]] = []
+
+    def change(**fields) -> Scene:
+        things = list(scene.things)
+        things[which] = replace(thing, **fields)
+        return replace(scene, things=tuple(things))
+
+    if thing.name:
+        choices.append(lambda: change(name=other(people_names(), thing.name)))
+    else:
+        choices.append(
+            lambda: change(class_word=other(TOYS, thing.class_word), family=False)
+        )
+    for name, options in (
+        ("color", COLOR_WORDS),
+        ("pattern", PATTERN_WORDS),
+        ("accessory", ACCESSORY_PHRASES),
+        ("expression", EXPRESSION_WORDS),
+    ):
+        if value := getattr(thing, name):
+            choices.append(
+                lambda n=name, o=options, v=value: change(**{n: other(o, v)})
+            )
+    for name, options in (("place", PLACE_PHRASES), ("style", STYLE_PREFIXES)):
+        if value := getattr(scene, name):
+            choices.append(
+                lambda n=name, o=options, v=value: replace(scene, **{n: other(o, v)})
+            )
+    if (
+        len(scene.things) == 2
+        and words_of(scene).things[0] != words_of(scene).things[1]
+    ):
+        choices.append(lambda: replace(scene, things=scene.things[::-1]))
+    return rng.choice(choices)()

@@ -16,14 +16,15 @@ import random
 import torch
 from torch import Tensor
 
+from .looks import INK, WHITE, Anchors
 from .shapes import Drawing
-from .toys import INK, WHITE, Anchors
 
 THETA = (
-    "skin hair_hue hair_length hair_volume face_width face_height eye_size eye_distance "
-    "eye_hue brow_thickness brow_angle nose_length nose_width mouth_width beard "
-    "ear_size freckles shirt_hue"
-).split()
+    "skin", "hair_hue", "hair_length", "hair_volume", "face_width", "face_height",
+    "eye_size", "eye_distance", "eye_hue", "brow_thickness", "brow_angle",
+    "nose_length", "nose_width", "mouth_width", "beard", "ear_size", "freckles",
+    "shirt_hue",
+)  # fmt: skip
 EXPRESSIONS = ("calm", "smiling", "surprised", "sleeping")
 
 SKINS = ((0.99, 0.88, 0.78), (0.94, 0.76, 0.6), (0.76, 0.55, 0.38), (0.45, 0.3, 0.2))
@@ -192,22 +193,23 @@ def features(
 NAMED_PEOPLE, FIRST_WORDS, LAST_WORDS = 400, 253, 335
 # Real given and family names that the syllables below could hit by chance.
 REAL_NAMES = frozenset(
-    "mira mila lina nora dora vera lena rena tina nina mona lola lara sara zara kara "
-    "tara bella rosa lisa mina dana jana kira tessa ronan dorian milan logan nolan "
-    "damon ramon simon colin robin marin karin darin kevin devin gavin calvin melvin "
-    "marlo milo nilo rolo banks hanks parks barton carlton dalton felton milton nelson "
-    "boris doris loris lewis morris harris ferris noris dennis travis mavis davis".split()
+    """
+    mira mila lina nora dora vera lena rena tina nina mona lola lara sara zara kara tara
+    bella rosa lisa mina dana jana kira tessa ronan dorian milan logan nolan damon ramon
+    simon colin robin marin karin darin kevin devin gavin calvin melvin marlo milo nilo
+    rolo banks hanks parks barton carlton dalton felton milton nelson boris doris loris
+    lewis morris harris ferris noris dennis travis mavis davis
+    """.split()
 )
+STARTS = "b br d dr f g gr j k kl l m n p pl qu r s sk t tr v w z".split()
+MIDDLES = "b d f g k l m n p r s t v z lb rm nd sk".split()
 
 
 def invented_words(rng: random.Random, count: int, endings: list[str]) -> list[str]:
     """Distinct pronounceable words, none of them in `REAL_NAMES`."""
     words: dict[str, None] = {}
     while len(words) < count:
-        start = rng.choice(
-            "b br d dr f g gr j k kl l m n p pl qu r s sk t tr v w z".split()
-        )
-        middle = rng.choice("b d f g k l m n p r s t v z lb rm nd sk".split())
+        start, middle = rng.choice(STARTS), rng.choice(MIDDLES)
         word = start + rng.choice("aeiou") + middle + rng.choice(endings)
         if word not in REAL_NAMES:
             words[word] = None

@@ -27,14 +27,16 @@ from torch import Tensor
 Number = float | Tensor
 Color = Sequence[float] | Tensor
 
-# One row of numbers per shape. Coordinates run from -1 (left, top) to 1 (right, bottom).
+# One row of numbers per shape; coordinates run from -1 (left, top) to 1.
 FIELDS = (
-    "x y a b n angle taper hollow bottom opacity shade soft "
-    "red green blue red2 green2 blue2 pattern frequency owner"
-).split()
+    "x", "y", "a", "b", "n", "angle", "taper", "hollow", "bottom", "opacity", "shade",
+    "soft", "red", "green", "blue", "red2", "green2", "blue2", "pattern", "frequency",
+    "owner",
+)  # fmt: skip
 COLUMN = {name: column for column, name in enumerate(FIELDS)}
 
-PLAIN, STRIPED, SPOTTED, CHECKED = 0, 1, 2, 3
+PATTERNS = ("plain", "striped", "spotted", "checked")
+PLAIN, STRIPED, SPOTTED, CHECKED = range(len(PATTERNS))
 
 
 class Drawing:
@@ -76,8 +78,9 @@ class Drawing:
         `taper` in [-1, 1] narrows the top (positive) or the bottom (negative),
         `hollow` is the thickness of a ring (0: filled), `bottom` in [-1, 1] is the
         fraction of the half height below which nothing is kept (0: a dome, 1: all),
-        `shade` brightens the top and darkens the bottom, `soft` widens the edge. Every number may be a tensor `(batch,)`;
-        colours are three floats or a tensor `(batch, 3)`, in [0, 1].
+        `shade` brightens the top and darkens the bottom, `soft` widens the edge. Every
+        number may be a tensor `(batch,)`; colours are three floats or a tensor
+        `(batch, 3)`, in [0, 1].
         """
         b = a if b is None else b
         color = self._color(color)
@@ -224,10 +227,10 @@ def paint(shapes: Tensor, size: int, owners: int = 0) -> tuple[Tensor, Tensor]:
         height = (y[box] - shape["y"]) / torch.maximum(shape["a"], shape["b"])
         light = 1 - shape["shade"] * height.clamp(-1, 1)
         amount = amount[:, None]
-        part = picture[:, :, *box]
+        part = picture[(..., *box)]
         part += amount * ((color * light[:, None]).clamp(0, 1) - part)
         if owners:
             owned = (shape["owner"][:, None] == wanted).float()
-            part = masks[:, :, *box]
+            part = masks[(..., *box)]
             part += amount * (owned - part)
     return picture, masks

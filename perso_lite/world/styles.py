@@ -13,7 +13,7 @@ from torch import Tensor
 
 def blur(picture: Tensor, fraction: float) -> Tensor:
     """Box blur twice with a window of `fraction` of the picture (at least 3 pixels)."""
-    window = max(3, int(round(picture.shape[-1] * fraction)) // 2 * 2 + 1)
+    window = max(3, round(picture.shape[-1] * fraction) // 2 * 2 + 1)
     for _ in range(2):
         padded = F.pad(picture, [window // 2] * 4, mode="reflect")
         picture = F.avg_pool2d(padded, window, stride=1)

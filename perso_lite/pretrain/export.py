@@ -1,0 +1,55 @@
+"""Stage 5: the finished base as an ordinary diffusers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from .tokenizer import save_tokenizer
+
+
+def export(
+    folder: Path,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    autoencoder: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    scheduler: DDIMScheduler,
+) -> None:
+    """Write `model_index.json` and its five parts.
+
+    The U-Net is stored in half precision and read back as float32; the text encoder
+    keeps float32, and its keys get the `text_model.` prefix that every version of
+    transformers can read.
+    """
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    half = {k: v.to(torch.float16) for k, v in load_file(weights).items()}
+    save_file(half, weights, metadata={"format": "pt"})
+    weights = folder / "text_encoder" / "model.safetensors"
+    prefixed = {
+        k if k.startswith("text_model.") else f"text_model.{k}": v
+        for k, v in load_file(weights).items()
+        if not k.endswith("position_ids")
+    }
+    save_file(prefixed, weights, metadata={"format": "pt"})

@@ -1,0 +1,216 @@
+"""`python -m perso_lite pretrain`: the whole base from seeds, resumable at any point.
+
+Stages run in order and each is skipped when its result exists: pictures are painted,
+the autoencoder learns to compress them, a small CLIP learns which caption belongs to
+which picture, and the U-Net learns to denoise latents given captions. Everything goes
+to `--folder` (checkpoints) until `export` writes the finished diffusers folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from diffusers import AutoencoderKL
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from .autoencoder import (
+    TrainableAutoencoder,
+    autoencoder_loss,
+    build_autoencoder,
+    decibels,
+    encoded_pictures,
+    scaling_factor,
+)
+from .clip import build_clip, caption_accuracy, clip_loss, text_encoder_of
+from .export import export
+from .loop import Stage, train
+from .pictures import painted_pictures
+from .tokenizer import build_tokenizer
+from .unet import (
+    SHEET_PROMPTS,
+    build_scheduler,
+    build_unet,
+    denoising_loss,
+    prepare_for_cpu,
+    sampled_pictures,
+    save_sheet,
+)
+
+STAGES = ("pictures", "autoencoder", "clip", "unet", "export")
+TEST_SEED = 1  # pictures of another seed are never trained on
+
+
+def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Stage 2, printing how well fresh pictures survive."""
+    pictures = painted_pictures(options.cache, options.pictures, options.size)
+    fresh = painted_pictures(options.cache, 512, options.size, TEST_SEED)
+    model = build_autoencoder(options.size).to(memory_format=torch.channels_last)
+    stage = Stage(
+        "autoencoder",
+        {"autoencoder": TrainableAutoencoder(model)},
+        autoencoder_loss(pictures, options.batch, accelerator.process_index),
+        options.autoencoder_steps,
+        {"autoencoder": 1e-3},
+        decay=0.4,
+    )
+    train(stage, options.folder, accelerator)
+    if accelerator.is_main_process:
+        print(f"autoencoder: {decibels(model, fresh):.2f} dB on fresh pictures")
+
+
+def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Stage 3, printing how often a picture knows its caption from an altered one."""
+    pictures = painted_pictures(options.cache, options.pictures, options.size)
+    fresh = painted_pictures(options.cache, 512, options.size, TEST_SEED)
+    tokenizer = build_tokenizer()
+    model = build_clip(tokenizer, options.size)
+    stage = Stage(
+        "clip",
+        {"clip": model},
+        clip_loss(pictures, tokenizer, options.clip_batch, accelerator.process_index),
+        options.clip_steps,
+        {"clip": 1e-3},
+    )
+    train(stage, options.folder, accelerator)
+    if accelerator.is_main_process:
+        right = caption_accuracy(model, tokenizer, fresh, TEST_SEED)
+        print(f"clip: {right:.1%} of altered captions recognised (chance 50 %)")
+
+
+def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
+    """The autoencoder of stage 2, frozen."""
+    model = build_autoencoder(options.size)
+    saved = torch.load(options.folder / "autoencoder.pt", weights_only=True)
+    wrapper = TrainableAutoencoder(model)
+    wrapper.load_state_dict(saved["modules"]["autoencoder"])
+    return model.eval().requires_grad_(False)
+
+
+def encoded_world(options: argparse.Namespace, autoencoder: AutoencoderKL) -> Tensor:
+    """Latents of the painted pictures, encoded once; sets the scaling factor."""
+    path = options.cache / "latents.safetensors"
+    if not path.exists():
+        pictures = painted_pictures(options.cache, options.pictures, options.size)
+        latents = encoded_pictures(autoencoder, pictures)
+        save_file({"latents": latents}, path)
+    latents = load_file(path)["latents"]
+    autoencoder.register_to_config(scaling_factor=scaling_factor(latents))
+    return latents
+
+
+def load_text_encoder(
+    options: argparse.Namespace, tokenizer: CLIPTokenizer
+) -> CLIPTextModel:
+    """The text encoder as the contrastive stage left it."""
+    clip = build_clip(tokenizer, options.size)
+    saved = torch.load(options.folder / "clip.pt", weights_only=True)
+    clip.load_state_dict(saved["modules"]["clip"])
+    return text_encoder_of(clip)
+
+
+def unet_stage(
+    options: argparse.Namespace, latents: Tensor, autoencoder: AutoencoderKL, rank: int
+) -> Stage:
+    """Stage 4: what learns, and the sheet that shows how far it has come."""
+    tokenizer = build_tokenizer()
+    unet, text_encoder = build_unet(), load_text_encoder(options, tokenizer)
+    if not torch.cuda.is_available():
+        prepare_for_cpu(unet)
+
+    def sample(step: int) -> None:
+        pictures = sampled_pictures(
+            unet, text_encoder, autoencoder, tokenizer, SHEET_PROMPTS
+        )
+        save_sheet(pictures, options.folder / f"sheet-{step:07d}.png")
+
+    return Stage(
+        "unet",
+        {"unet": unet, "text_encoder": text_encoder},
+        denoising_loss(
+            latents,
+            tokenizer,
+            autoencoder.config.scaling_factor,
+            options.unet_batch,
+            rank,
+        ),
+        options.unet_steps,
+        {"unet": 5e-4, "text_encoder": 1e-4},
+        sample=sample,
+        average=0.9995,
+        decay=0.15,
+        warm_up=200,
+    )
+
+
+def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Stage 4."""
+    autoencoder = load_autoencoder(options).to(accelerator.device)
+    with accelerator.main_process_first():
+        latents = encoded_world(options, autoencoder)
+    stage = unet_stage(options, latents, autoencoder, accelerator.process_index)
+    train(stage, options.folder, accelerator, sample_minutes=options.sample_minutes)
+
+
+def export_base(options: argparse.Namespace) -> None:
+    """Stage 5: the averaged weights of the last checkpoint, finished or not."""
+    autoencoder = load_autoencoder(options)
+    latents = encoded_world(options, autoencoder)
+    stage = unet_stage(options, latents, autoencoder, rank=0)
+    saved = torch.load(options.folder / "unet.pt", weights_only=True)
+    parameters = [p for m in stage.modules.values() for p in m.parameters()]
+    average = EMAModel(parameters)
+    average.load_state_dict(saved["average"])
+    average.copy_to(parameters)
+    unet, text_encoder = stage.modules.values()
+    unet.set_default_attn_processor()
+    export(
+        options.output,
+        unet,
+        text_encoder,
+        autoencoder,
+        build_tokenizer(),
+        build_scheduler(),
+    )
+    print(f"exported step {saved['step']} to {options.output}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite pretrain`."""
+    p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
+    p.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    p.add_argument("--folder", type=Path, default=Path("checkpoints"))
+    p.add_argument("--size", type=int, default=64, choices=(64, 128))
+    p.add_argument("--pictures", type=int, default=81920)
+    p.add_argument("--batch", type=int, default=16, help="per process, autoencoder")
+    p.add_argument("--autoencoder-steps", type=int, default=6000)
+    p.add_argument("--clip-batch", type=int, default=128, help="per process")
+    p.add_argument("--clip-steps", type=int, default=2000)
+    p.add_argument("--unet-batch", type=int, default=32, help="per process")
+    p.add_argument("--unet-steps", type=int, default=20000)
+    p.add_argument("--sample-minutes", type=float, default=10)
+    p.add_argument("--output", type=Path, default=Path("data/base"))
+    return p
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the stages that were asked for."""
+    options = parser().parse_args(argv)
+    options.cache = options.folder / "cache"
+    options.folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    set_seed(0)
+    if "autoencoder" in options.stages:
+        train_autoencoder(options, accelerator)
+    if "clip" in options.stages:
+        train_clip(options, accelerator)
+    if "unet" in options.stages:
+        train_unet(options, accelerator)
+    if "export" in options.stages and accelerator.is_main_process:
+        export_base(options)

@@ -1,0 +1,61 @@
+"""Stage 1: a CLIP tokenizer whose byte-pair merges spell every word of the world.
+
+Byte-pair encoding is learnt from the closed vocabulary until nothing is left to merge,
+so each world word, name and reserved word is one token, and anything else falls into
+pieces.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from ..world.captions import vocabulary
+
+CONTEXT_LENGTH = 32
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """Learn the merges and wrap them in the tokenizer class of Stable Diffusion."""
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=100_000,
+        min_frequency=1,
+        end_of_word_suffix="</w>",
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    learner.train_from_iterator([[word] for word in vocabulary()], trainer)
+    model = json.loads(learner.to_str())["model"]
+    merges = [
+        tuple(m) if isinstance(m, list) else tuple(m.split()) for m in model["merges"]
+    ]
+    singles = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    tokens = [*singles, *("".join(pair) for pair in merges), START, END]
+    ids = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    return CLIPTokenizer(
+        vocab=ids,
+        merges=merges,
+        bos_token=START,
+        eos_token=END,
+        unk_token=END,
+        pad_token=END,
+        model_max_length=CONTEXT_LENGTH,
+    )
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Save both forms: tokenizer.json, and vocab.json + merges.txt for older readers."""
+    tokenizer.save_pretrained(folder)
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
+    merges = model["merges"]
+    lines = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n")
