@@ -121,8 +121,9 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
         (prompts, tokens, dim), padded to the base's context length. Gradients flow
         to whatever is attached.
     """
+    device = base.text_encoder.get_input_embeddings().weight.device
     states, _ = base.encode_prompt(
-        prompts, base.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        prompts, device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     return states
 

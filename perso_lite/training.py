@@ -48,7 +48,7 @@ class TrainingStep:
 
 @dataclass
 class Examples:
-    """A concept as training sees it, prepared once, on the CPU."""
+    """A concept as training sees it, prepared once, on the base's device."""
 
     mean: Tensor  # of the latents (pictures, channels, height, width)
     std: Tensor  # of the latents (pictures, channels, height, width)
@@ -148,7 +148,7 @@ def fit(
 def prepare(method: Method, concept: Concept) -> Examples:
     """Encode a concept's pictures, once for the whole training."""
     mean, std = encode_pictures(method.base, concept)
-    masks = concept.mask_tensor(*mean.shape[-2:])
+    masks = concept.mask_tensor(*mean.shape[-2:]).to(mean.device)
     return Examples(mean, std, masks, method.captions(concept))
 
 
@@ -159,8 +159,8 @@ def encode_pictures(
     """Mean and standard deviation of the autoencoder's posterior for each picture.
 
     Returns:
-        Two tensors (pictures, channels, height, width), float32 on the CPU, scaled as
-        the U-Net expects.
+        Two tensors (pictures, channels, height, width), float32, scaled as the U-Net
+        expects.
     """
     size = base.unet.config.sample_size
     side = (size if isinstance(size, int) else size[0]) * base.vae_scale_factor
@@ -169,7 +169,7 @@ def encode_pictures(
     scale = base.vae.config.scaling_factor
     mean = torch.cat([posterior.mean for posterior in posteriors]) * scale
     std = torch.cat([posterior.std for posterior in posteriors]) * scale
-    return mean.float().cpu(), std.float().cpu()
+    return mean.float(), std.float()
 
 
 def draw_batch(
@@ -183,32 +183,30 @@ def draw_batch(
 
     z_t = sqrt(alpha_bar_t) z + sqrt(1 - alpha_bar_t) eps, with z from the
     autoencoder's posterior. The target is eps, or what else the base predicts.
+
+    Pictures with the same captions to choose from share one in each step (ours; the
+    released code draws one for each sample): the text encoder then runs once, which
+    saves a tenth of the step on a CPU.
     """
-    base = method.base
+    device, dtype = examples.mean.device, method.base.unet.conv_in.weight.dtype
     pictures = torch.randint(len(examples.mean), (batch_size,), generator=generator)
-    captions = []
-    for choices in (examples.captions[picture] for picture in pictures):
-        chosen = torch.randint(len(choices), (), generator=generator)
-        captions.append(choices[chosen])
+    choices = [examples.captions[picture] for picture in pictures]
+    chosen = torch.rand((), generator=generator).item()
+    captions = [texts[int(chosen * len(texts))] for texts in choices]
     timesteps = method.draw_timesteps(
         batch_size, scheduler.config.num_train_timesteps, generator
     )
     mean, std = examples.mean[pictures], examples.std[pictures]
-    clean = mean + std * torch.randn(mean.shape, generator=generator)
-    noise = torch.randn(mean.shape, generator=generator)
+    clean = mean + std * torch.randn(mean.shape, generator=generator).to(device)
+    noise = torch.randn(mean.shape, generator=generator).to(device)
+    timesteps = timesteps.to(device)
     noisy = scheduler.add_noise(clean, noise, timesteps)
     if scheduler.config.prediction_type == "v_prediction":
         target = scheduler.get_velocity(clean, noise, timesteps)
     else:
         target = noise
-    return Batch(
-        pictures=pictures,
-        captions=captions,
-        timesteps=timesteps.to(base.device),
-        noisy=noisy.to(base.device, base.unet.dtype),
-        target=target.to(base.device),
-        masks=examples.masks[pictures].to(base.device),
-    )
+    noisy, masks = noisy.to(dtype), examples.masks[pictures]
+    return Batch(pictures, captions, timesteps, noisy, target, masks)
 
 
 def train_step(
@@ -224,9 +222,8 @@ def train_step(
     """
     base = method.base
     weights = method.loss_weights(batch.masks)
-    half = torch.autocast(
-        base.device.type, base.unet.dtype, enabled=base.unet.dtype != torch.float32
-    )
+    kind, dtype = batch.noisy.device.type, batch.noisy.dtype
+    half = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
     with method.attach(base), half:
         states = method.encoder_hidden_states(batch.captions, batch.timesteps)
         predicted = base.unet(
