@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     learn.set_defaults(run=run_personalize)
     for command in (tour, learn):
         command.add_argument("--method", default="textual-inversion")
-        command.add_argument("--placeholder-token", default=None)
+        command.add_argument("--placeholder-token", help="the new word, like <toy>")
         command.add_argument("--num-vectors", type=positive, default=1)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
@@ -141,13 +141,14 @@ def tour_sheet(concept: "Concept", words: dict, pictures: dict) -> object:
 
     count = len(TOUR_SEEDS)
     rows = [SheetRow("the pictures it learned from", concept.images)]
-    titles = [f'"{words[side]}"' for side in words for _ in TOUR_SEEDS]
     for index, prompt in enumerate(TOUR_PROMPTS):
         here = slice(index * count, (index + 1) * count)
-        row = [picture for side in words for picture in pictures[side][here]]
-        label = prompt.format("...")
-        rows.append(SheetRow(label, row, titles if index == 0 else None))
-    return contact_sheet(rows, f"{concept.name}: {words['before']} → {words['after']}")
+        pair = [*pictures["before"][here], None, *pictures["after"][here]]
+        titles = [words["before"], "", "", words["after"]] if index == 0 else None
+        rows.append(SheetRow(prompt.format("..."), pair, titles))
+    seeds = " and ".join(map(str, TOUR_SEEDS))
+    title = f"{words['before']} before, {words['after']} after learning, seeds {seeds}"
+    return contact_sheet(rows, title)
 
 
 def run_personalize(options: argparse.Namespace) -> None:
@@ -155,8 +156,8 @@ def run_personalize(options: argparse.Namespace) -> None:
     from perso_lite import load_base, load_concept
 
     concept = load_concept(options.pictures, options.class_word)
-    learn(options, load_base(options.base), concept)
-    token = options.placeholder_token
+    method = learn(options, load_base(options.base), concept)
+    token = method.placeholder_token
     print(
         f"\ndraw with  python -m perso_lite generate --concept {options.out} "
         f'--prompt "a photo of a {token}" --out pictures'
@@ -176,11 +177,10 @@ def learn(
         known = ", ".join(METHODS).replace("_", "-")
         raise PersoError(f"There is no method {options.method}; choose from: {known}.")
     check_writable(options.out)
-    options.placeholder_token = options.placeholder_token or "<toy>"
     method = METHODS[name](
         base,
         concept.class_word,
-        options.placeholder_token,
+        options.placeholder_token or concept.placeholder_token,
         num_vectors=options.num_vectors,
     )
     checkpoint = options.out.with_suffix(".checkpoint.safetensors")

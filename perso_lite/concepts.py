@@ -33,7 +33,9 @@ class Concept:
         class_word: the everyday word, for example "teddy".
         images: square RGB pictures.
         masks: for each picture a square "L" mask, white on the concept, or None.
-        captions: one a picture ("" where there is none), or None.
+        captions: one a picture ("" where there is none), or None. A shipped
+            concept's have "{}" where its word goes.
+        placeholder_token: the name it goes by unless another is chosen.
         truth: the parameters a shipped concept was drawn with, or None.
     """
 
@@ -42,6 +44,7 @@ class Concept:
     images: list[Image.Image]
     masks: list[Image.Image | None]
     captions: list[str] | None = None
+    placeholder_token: str = "<toy>"
     truth: dict[str, Any] | None = None
 
     def pixels(self, resolution: int) -> Tensor:
@@ -113,7 +116,8 @@ def _load_described(folder: Path, class_word: str | None) -> Concept:
             for picture in described["pictures"]
         ]
         captions = [picture["caption"] for picture in described["pictures"]]
-        name, word = described["name"], described["class_word"]
+        name, token = described["name"], described["placeholder_token"]
+        word = class_word or described["class_word"]
     except (ValueError, KeyError, TypeError) as reason:
         raise PersoError(
             f"{folder / 'concept.json'} cannot be read ({reason!r}); repair it, or "
@@ -122,7 +126,7 @@ def _load_described(folder: Path, class_word: str | None) -> Concept:
     images, masks, kept = _open_all(folder, pictures)
     captions = [captions[index] for index in kept]
     truth = described.get("truth")
-    return Concept(name, class_word or word, images, masks, captions, truth)
+    return Concept(name, word, images, masks, captions, token, truth)
 
 
 def _load_folder(folder: Path, class_word: str) -> Concept:

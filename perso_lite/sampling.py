@@ -1,5 +1,7 @@
 """From noise to pictures: the denoising loop, for many prompts and seeds at once."""
 
+from collections.abc import Iterator
+
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
@@ -53,15 +55,24 @@ def generate(
     latents = latents.repeat(len(prompts), 1, 1, 1)  # (pictures, 4, height, width)
 
     pictures = []
-    batches = list(
-        zip(states.split(batch_size), latents.split(batch_size), strict=True)
-    )
-    for batch in tqdm(batches, desc="drawing", disable=not progress):
-        denoised = denoise(
-            base, *batch, null_state, num_inference_steps, guidance_scale
-        )
-        decoded = base.vae.decode(denoised / base.vae.config.scaling_factor).sample
-        pictures += base.image_processor.postprocess(decoded, output_type=output_type)
+    starts = range(0, len(states), batch_size)
+    steps = len(starts) * num_inference_steps
+    with tqdm(total=steps, desc="drawing", disable=not progress) as bar:
+        for start in starts:
+            here = slice(start, start + batch_size)
+            sampler = denoise(
+                base,
+                states[here],
+                latents[here],
+                null_state,
+                num_inference_steps,
+                guidance_scale,
+            )
+            for latest in sampler:
+                bar.update()
+                denoised = latest
+            decoded = base.vae.decode(denoised / base.vae.config.scaling_factor).sample
+            pictures += base.image_processor.postprocess(decoded, output_type)
     return torch.stack(pictures) if output_type == "pt" else pictures
 
 
@@ -74,6 +85,7 @@ def starting_noise(base: StableDiffusionPipeline, seed: int) -> Tensor:
     return noise.to(base.device, base.unet.dtype)
 
 
+@torch.no_grad()
 def denoise(
     base: StableDiffusionPipeline,
     states: Tensor,
@@ -81,8 +93,8 @@ def denoise(
     null_state: Tensor | None,
     num_inference_steps: int,
     guidance_scale: float,
-) -> Tensor:
-    """Turn noise into latents of pictures, step by step.
+) -> Iterator[Tensor]:
+    """Turn noise into latents of pictures, step by step; yields after each.
 
     Args:
         base: the pipeline.
@@ -105,4 +117,4 @@ def denoise(
             unprompted, prompted = noise.chunk(2)
             noise = unprompted + guidance_scale * (prompted - unprompted)
         latents = scheduler.step(noise, timestep, latents).prev_sample
-    return latents
+        yield latents

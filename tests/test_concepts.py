@@ -208,8 +208,14 @@ def described(tmp_path, monkeypatch):
         {"file": f"{i}.png", "mask": f"{i}_mask.png", "caption": f"a teddy {i}"}
         for i in range(2)
     ]
-    text = {"name": "two-tone", "class_word": "teddy", "pictures": pictures}
-    (folder / "concept.json").write_text(json.dumps(text | {"truth": {"ears": 2}}))
+    text = {
+        "name": "two-tone",
+        "class_word": "teddy",
+        "placeholder_token": "<two-tone>",
+        "pictures": pictures,
+        "truth": {"ears": 2},
+    }
+    (folder / "concept.json").write_text(json.dumps(text))
     monkeypatch.setattr(concepts_module, "CONCEPTS_FOLDER", folder.parent)
     return folder
 
@@ -219,6 +225,7 @@ def test_a_shipped_concept_is_found_by_name(described):
     assert (concept.name, concept.class_word) == ("two-tone", "teddy")
     assert concept.captions == ["a teddy 0", "a teddy 1"]
     assert concept.truth == {"ears": 2}
+    assert concept.placeholder_token == "<two-tone>"
     assert concept.mask_tensor(2, 2).mean(dim=(1, 2, 3)).tolist() == [0, 1]
     assert load_concept(described, "dog").class_word == "dog"
 

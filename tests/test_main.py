@@ -82,7 +82,8 @@ def test_generate_with_two_concepts_of_one_name(command, learned, tmp_path, caps
 def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (pictures / "concept.json").write_text(
-        '{"name": "disc", "class_word": "teddy", "pictures":'
+        '{"name": "disc", "class_word": "teddy", "placeholder_token": "<disc>",'
+        ' "pictures":'
         ' [{"file": "0.png", "mask": "0.png", "caption": "a teddy"}]}'
     )
     assert command("tour", "--concept", pictures, "--steps", 2) == 0
