@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from ..world.concepts import write_concepts
 from .autoencoder import (
     TrainableAutoencoder,
     autoencoder_loss,
@@ -43,14 +45,28 @@ from .unet import (
     save_sheet,
 )
 
-STAGES = ("pictures", "autoencoder", "clip", "unet", "export")
-TEST_SEED = 1  # pictures of another seed are never trained on
+STAGES = ("pictures", "autoencoder", "clip", "unet", "export", "concepts")
+FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
+
+
+def world_pictures(options: argparse.Namespace) -> np.ndarray:
+    """The pictures to learn from."""
+    return painted_pictures(
+        options.cache, options.pictures, options.size, device=options.device
+    )
+
+
+def fresh_pictures(options: argparse.Namespace) -> np.ndarray:
+    """Pictures of another seed, to measure on."""
+    return painted_pictures(
+        options.cache, FRESH_PICTURES, options.size, FRESH_SEED, options.device
+    )
 
 
 def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 2, printing how well fresh pictures survive."""
-    pictures = painted_pictures(options.cache, options.pictures, options.size)
-    fresh = painted_pictures(options.cache, 512, options.size, TEST_SEED)
+    pictures = world_pictures(options)
+    fresh = fresh_pictures(options)
     model = build_autoencoder(options.size).to(memory_format=torch.channels_last)
     stage = Stage(
         "autoencoder",
@@ -67,8 +83,8 @@ def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> 
 
 def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 3, printing how often a picture knows its caption from an altered one."""
-    pictures = painted_pictures(options.cache, options.pictures, options.size)
-    fresh = painted_pictures(options.cache, 512, options.size, TEST_SEED)
+    pictures = world_pictures(options)
+    fresh = fresh_pictures(options)
     tokenizer = build_tokenizer()
     model = build_clip(tokenizer, options.size)
     stage = Stage(
@@ -80,7 +96,7 @@ def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
     )
     train(stage, options.folder, accelerator)
     if accelerator.is_main_process:
-        right = caption_accuracy(model, tokenizer, fresh, TEST_SEED)
+        right = caption_accuracy(model, tokenizer, fresh, FRESH_SEED)
         print(f"clip: {right:.1%} of altered captions recognised (chance 50 %)")
 
 
@@ -97,7 +113,7 @@ def encoded_world(options: argparse.Namespace, autoencoder: AutoencoderKL) -> Te
     """Latents of the painted pictures, encoded once; sets the scaling factor."""
     path = options.cache / "latents.safetensors"
     if not path.exists():
-        pictures = painted_pictures(options.cache, options.pictures, options.size)
+        pictures = world_pictures(options)
         latents = encoded_pictures(autoencoder, pictures)
         save_file({"latents": latents}, path)
     latents = load_file(path)["latents"]
@@ -200,12 +216,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the stages that were asked for."""
+    """Run the stages that were asked for, in order."""
     options = parser().parse_args(argv)
     options.cache = options.folder / "cache"
     options.folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    options.device = accelerator.device.type
     set_seed(0)
+    if "pictures" in options.stages:
+        with accelerator.main_process_first():
+            world_pictures(options)
+            fresh_pictures(options)
     if "autoencoder" in options.stages:
         train_autoencoder(options, accelerator)
     if "clip" in options.stages:
@@ -214,3 +235,6 @@ def main(argv: list[str] | None = None) -> None:
         train_unet(options, accelerator)
     if "export" in options.stages and accelerator.is_main_process:
         export_base(options)
+    if "concepts" in options.stages and accelerator.is_main_process:
+        write_concepts(options.output.parent / "concepts", options.size)
+    accelerator.end_training()

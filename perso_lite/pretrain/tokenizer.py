@@ -22,7 +22,6 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def build_tokenizer() -> CLIPTokenizer:
     """Learn the merges and wrap them in the tokenizer class of Stable Diffusion."""
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
@@ -34,9 +33,7 @@ def build_tokenizer() -> CLIPTokenizer:
     )
     learner.train_from_iterator([[word] for word in vocabulary()], trainer)
     model = json.loads(learner.to_str())["model"]
-    merges = [
-        tuple(m) if isinstance(m, list) else tuple(m.split()) for m in model["merges"]
-    ]
+    merges = [tuple(pair) for pair in _pairs(model)]
     singles = [*alphabet, *(letter + "</w>" for letter in alphabet)]
     tokens = [*singles, *("".join(pair) for pair in merges), START, END]
     ids = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
@@ -51,11 +48,15 @@ def build_tokenizer() -> CLIPTokenizer:
     )
 
 
+def _pairs(model: dict) -> list[list[str]]:
+    """The merges of a tokenizer; older versions join each pair with a blank."""
+    return [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+
+
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Save both forms: tokenizer.json, and vocab.json + merges.txt for older readers."""
+    """Save tokenizer.json, and vocab.json with merges.txt for older readers."""
     tokenizer.save_pretrained(folder)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
-    merges = model["merges"]
-    lines = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+    lines = [" ".join(pair) for pair in _pairs(model)]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n")

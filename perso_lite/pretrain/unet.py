@@ -25,15 +25,19 @@ from .loop import Modules
 from .pictures import captions_of
 
 SHEET_PROMPTS = (
-    "a red car", "a photo of a brown teddy on a beach", "a blue cat in the snow",
-    "a green robot on the moon", "a yellow bird in a forest", "a purple rabbit",
-    "a white mug in a kitchen", "a pink teapot wearing a hat", "an orange fish underwater",
-    "a black dog with a crown", "a gray rocket in a city", "a red boat on a beach",
-    "a cactus in a desert", "a striped mushroom in a meadow", "a blue lamp in a bedroom",
-    "a clock on a stage", "a red cat next to a blue dog", "a bird on top of a robot",
-    "a pencil sketch of a rabbit", "pixel art of a car", "a watercolor of a boat",
-    "a neon sign of a cat", "a teddy with glasses in a library", "a photo of losa remude",
-)  # fmt: skip
+    """
+a red car. a photo of a brown teddy on a beach. a blue cat in the snow.
+a green robot on the moon. a yellow bird in a forest. a purple rabbit.
+a white mug in a kitchen. a pink teapot wearing a hat. an orange fish underwater.
+a black dog with a crown. a gray rocket in a city. a red boat on a beach.
+a cactus in a desert. a striped mushroom in a meadow. a blue lamp in a bedroom.
+a clock on a stage. a red cat next to a blue dog. a bird on top of a robot.
+a pencil sketch of a rabbit. pixel art of a car. a watercolor of a boat.
+a neon sign of a cat. a teddy with glasses in a library. a photo of losa remude.
+""".replace("\n", " ")
+    .strip(" .")
+    .split(". ")
+)
 
 
 def build_unet() -> UNet2DConditionModel:

@@ -159,7 +159,8 @@ def coverage(shape: dict[str, Tensor], x: Tensor, y: Tensor, pixel: float):
     pv = (av / shape["b"]).clamp(0.05, 20) ** shape["n"]
     total = pu + pv
     r = total ** (1 / shape["n"])
-    gradient = r / total * torch.sqrt((pu / (au * steep)) ** 2 + (pv / av) ** 2)
+    du, dv = pu / total / (au * steep), pv / total / av
+    gradient = r * torch.sqrt(du**2 + dv**2)
     distance = (r - 1) / gradient.clamp(min=1e-6)
     ring = torch.maximum(distance, -distance - shape["hollow"])
     distance = torch.where(shape["hollow"] > 0, ring, distance)
@@ -187,7 +188,7 @@ def boxes(shapes: Tensor, size: int) -> list[tuple[slice, slice]]:
     """Per shape, the rows and columns of pixels that it may touch in any picture."""
     field = {name: shapes[..., c] for name, c in COLUMN.items()}
     reach = torch.hypot(field["a"] * (1 + field["taper"].abs()), field["b"])
-    reach = reach + field["soft"] + 4 / size
+    reach = reach + field["soft"] + 10 / size
     reach = torch.where(field["opacity"] > 0, reach, -4.0)
     edges = []
     for centre in (field["y"], field["x"]):
