@@ -97,6 +97,15 @@ def test_a_write_the_system_cuts_short_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reader_of_the_earlier_file_is_not_disturbed(tmp_path):
+    path = tmp_path / "file.bin"
+    write_atomically(path, b"earlier")
+    with open(path, "rb") as reader:
+        write_atomically(path, b"later")
+        assert reader.read() == b"earlier"
+    assert path.read_bytes() == b"later"
+
+
 def test_places_that_cannot_be_written_are_found_early(tmp_path):
     (tmp_path / "file").write_text("a file is no folder")
     with pytest.raises(PersoError, match="cannot be written"):
