@@ -116,7 +116,7 @@ def fingerprint(base: StableDiffusionPipeline) -> str:
 
     A hash of the text encoder's token table, without rows added later, and the
     U-Net's first weights. Both are rounded to float16 first, so that a base loaded
-    in float32 and in float16 has one fingerprint.
+    in float32 and in float16 has one fingerprint (in bfloat16 it has another).
     """
     table = base.text_encoder.get_input_embeddings().weight
     digest = hashlib.sha256()
