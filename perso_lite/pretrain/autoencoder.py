@@ -1,7 +1,5 @@
 """Stage 2: the autoencoder between pictures and 16 x 16 latents."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -11,8 +9,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .loop import Modules
-from .pictures import as_tensor
+from perso_lite.pretrain.loop import Modules
+from perso_lite.pretrain.pictures import as_tensor
 
 LATENT_SIZE = 16
 
@@ -109,6 +107,7 @@ def encoded_pictures(autoencoder: AutoencoderKL, pictures: np.ndarray) -> Tensor
     means = []
     for start in tqdm(range(0, len(pictures), 256), desc="encoding", mininterval=10):
         picture = as_tensor(pictures[start : start + 256], device)
+        picture = picture.to(memory_format=torch.channels_last)
         means.append(autoencoder.encode(picture).latent_dist.mean.half().cpu())
     return torch.cat(means)
 

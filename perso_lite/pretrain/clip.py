@@ -5,8 +5,6 @@ captions of the batch, every picture is set against one caption that differs fro
 own in a single fact, so that every word comes to matter.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 
@@ -23,10 +21,10 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-from ..world.captions import altered, caption
-from .loop import Modules
-from .pictures import as_tensor, scene_of
-from .tokenizer import CONTEXT_LENGTH
+from perso_lite.pretrain.loop import Modules
+from perso_lite.pretrain.pictures import as_tensor, scene_of
+from perso_lite.pretrain.tokenizer import CONTEXT_LENGTH
+from perso_lite.world.captions import altered, caption
 
 TEXT_WIDTH = 192
 

@@ -1,7 +1,5 @@
 """Stage 5: the finished base as an ordinary diffusers folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .tokenizer import save_tokenizer
+from perso_lite.pretrain.tokenizer import save_tokenizer
 
 
 def export(

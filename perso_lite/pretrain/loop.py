@@ -1,11 +1,9 @@
 """One resumable training loop for every stage of pretraining."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +31,8 @@ class Stage:
             is set, to write a sheet to look at.
         average: decay of the exponential moving average of the weights (0: none).
         decay: the part of the steps at the end over which the learning rate falls to 0.
+        warm_up: steps over which it rises at the start.
+        facts: numbers to keep in the checkpoint.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Stage:
     average: float = 0.0
     decay: float = 0.2
     warm_up: int = 100
+    facts: dict[str, float] = field(default_factory=dict)
 
 
 def learning_rate_at(step: int, steps: int, warm_up: int, decay: float) -> float:
@@ -112,6 +113,7 @@ def train(
                 "modules": {k: m.state_dict() for k, m in stage.modules.items()},
                 "optimizer": optimizer.state_dict(),
                 "average": average.state_dict() if average else None,
+                "facts": stage.facts,
             }
             _save(path, content)
 

@@ -4,8 +4,6 @@ Picture i of a world is made from its own seed, so its scene (and a fresh captio
 it) can be had at any time without storing anything but pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import multiprocessing
@@ -18,9 +16,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..world.captions import caption
-from ..world.render import render
-from ..world.scenes import Scene, sample_scene
+from perso_lite.world.captions import caption
+from perso_lite.world.render import render
+from perso_lite.world.scenes import Scene, sample_scene
 
 CHUNK = 512
 

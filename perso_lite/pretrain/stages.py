@@ -6,8 +6,6 @@ which picture, and the U-Net learns to denoise latents given captions. Everythin
 to `--folder` (checkpoints) until `export` writes the finished diffusers folder.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -21,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ..world.concepts import write_concepts
-from .autoencoder import (
+from perso_lite.pretrain.autoencoder import (
     TrainableAutoencoder,
     autoencoder_loss,
     build_autoencoder,
@@ -30,12 +27,17 @@ from .autoencoder import (
     encoded_pictures,
     scaling_factor,
 )
-from .clip import build_clip, caption_accuracy, clip_loss, text_encoder_of
-from .export import export
-from .loop import Stage, train
-from .pictures import painted_pictures
-from .tokenizer import build_tokenizer
-from .unet import (
+from perso_lite.pretrain.clip import (
+    build_clip,
+    caption_accuracy,
+    clip_loss,
+    text_encoder_of,
+)
+from perso_lite.pretrain.export import export
+from perso_lite.pretrain.loop import Stage, train
+from perso_lite.pretrain.pictures import painted_pictures
+from perso_lite.pretrain.tokenizer import build_tokenizer
+from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
     build_scheduler,
     build_unet,
@@ -44,6 +46,7 @@ from .unet import (
     sampled_pictures,
     save_sheet,
 )
+from perso_lite.world.concepts import write_concepts
 
 STAGES = ("pictures", "autoencoder", "clip", "unet", "export", "concepts")
 FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
@@ -106,17 +109,34 @@ def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
     saved = torch.load(options.folder / "autoencoder.pt", weights_only=True)
     wrapper = TrainableAutoencoder(model)
     wrapper.load_state_dict(saved["modules"]["autoencoder"])
+    model.to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
 
 
-def encoded_world(options: argparse.Namespace, autoencoder: AutoencoderKL) -> Tensor:
-    """Latents of the painted pictures, encoded once; sets the scaling factor."""
-    path = options.cache / "latents.safetensors"
-    if not path.exists():
-        pictures = world_pictures(options)
-        latents = encoded_pictures(autoencoder, pictures)
-        save_file({"latents": latents}, path)
-    latents = load_file(path)["latents"]
+def encoded_world(
+    options: argparse.Namespace, autoencoder: AutoencoderKL, accelerator: Accelerator
+) -> Tensor:
+    """Latents of the painted pictures, encoded once; sets the scaling factor.
+
+    Every process encodes its share of the pictures and reads those of the others.
+    """
+    count = accelerator.num_processes
+    paths = [
+        options.cache / f"latents-{options.pictures}-{rank}-of-{count}.safetensors"
+        for rank in range(count)
+    ]
+    mine = paths[accelerator.process_index]
+    if not mine.exists():
+        share = world_pictures(options)[accelerator.process_index :: count]
+        with accelerator.autocast():
+            latents = encoded_pictures(autoencoder, share)
+        save_file({"latents": latents}, mine.with_suffix(".partial"))
+        mine.with_suffix(".partial").replace(mine)
+    accelerator.wait_for_everyone()
+    shares = [load_file(path)["latents"] for path in paths]
+    latents = torch.empty(options.pictures, *shares[0].shape[1:], dtype=torch.float16)
+    for rank, share in enumerate(shares):
+        latents[rank::count] = share
     autoencoder.register_to_config(scaling_factor=scaling_factor(latents))
     return latents
 
@@ -160,6 +180,7 @@ def unet_stage(
         {"unet": 5e-4, "text_encoder": 1e-4},
         sample=sample,
         average=0.9995,
+        facts={"scaling_factor": autoencoder.config.scaling_factor},
         decay=0.15,
         warm_up=200,
     )
@@ -168,18 +189,17 @@ def unet_stage(
 def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 4."""
     autoencoder = load_autoencoder(options).to(accelerator.device)
-    with accelerator.main_process_first():
-        latents = encoded_world(options, autoencoder)
+    latents = encoded_world(options, autoencoder, accelerator)
     stage = unet_stage(options, latents, autoencoder, accelerator.process_index)
     train(stage, options.folder, accelerator, sample_minutes=options.sample_minutes)
 
 
 def export_base(options: argparse.Namespace) -> None:
     """Stage 5: the averaged weights of the last checkpoint, finished or not."""
-    autoencoder = load_autoencoder(options)
-    latents = encoded_world(options, autoencoder)
-    stage = unet_stage(options, latents, autoencoder, rank=0)
     saved = torch.load(options.folder / "unet.pt", weights_only=True)
+    autoencoder = load_autoencoder(options)
+    autoencoder.register_to_config(scaling_factor=saved["facts"]["scaling_factor"])
+    stage = unet_stage(options, torch.empty(0), autoencoder, rank=0)
     parameters = [p for m in stage.modules.values() for p in m.parameters()]
     average = EMAModel(parameters)
     average.load_state_dict(saved["average"])

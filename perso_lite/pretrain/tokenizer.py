@@ -5,15 +5,13 @@ so each world word, name and reserved word is one token, and anything else falls
 pieces.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from ..world.captions import vocabulary
+from perso_lite.world.captions import vocabulary
 
 CONTEXT_LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"

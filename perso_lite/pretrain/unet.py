@@ -6,8 +6,6 @@ encoder comes from the contrastive stage and goes on learning at a lower rate; a
 this stage both are frozen for good.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .clip import TEXT_WIDTH, tokenize
-from .loop import Modules
-from .pictures import captions_of
+from perso_lite.pretrain.clip import TEXT_WIDTH, tokenize
+from perso_lite.pretrain.loop import Modules
+from perso_lite.pretrain.pictures import captions_of
 
 SHEET_PROMPTS = (
     """

@@ -1,14 +1,12 @@
 """What a toy or a person can wear or hold, drawn on the anchors of its class."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
 from torch import Tensor
 
-from .looks import GOLD, INK, WHITE, Anchors
-from .shapes import Drawing
+from perso_lite.world.looks import GOLD, INK, WHITE, Anchors
+from perso_lite.world.shapes import Drawing
 
 
 def hat(d: Drawing, at: Anchors, color: Tensor) -> None:

@@ -1,11 +1,9 @@
 """Animals: teddy, cat, dog, rabbit, bird and fish."""
 
-from __future__ import annotations
-
 import math
 
-from .looks import INK, WHITE, Anchors, Look, eyes, mark
-from .shapes import Drawing
+from perso_lite.world.looks import INK, WHITE, Anchors, Look, eyes, mark
+from perso_lite.world.shapes import Drawing
 
 
 def teddy(d: Drawing, look: Look) -> Anchors:

@@ -4,14 +4,12 @@ A mood is eight numbers in [0, 1] that no caption mentions: where the horizon li
 warm the light is, where the trees stand.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor
 
-from .shapes import Color, Drawing, Number
+from perso_lite.world.shapes import Color, Drawing, Number
 
 MOOD_NUMBERS = 8
 

@@ -6,16 +6,14 @@ carrier phrases of the usual Textual Inversion templates vary, so a model sees e
 said in several ways.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from .people import people_names
-from .scenes import Scene, Thing
-from .toys import FAMILY_OF, TOYS
-from .words import (
+from perso_lite.world.people import people_names
+from perso_lite.world.scenes import Scene, Thing
+from perso_lite.world.toys import FAMILY_OF, TOYS
+from perso_lite.world.words import (
     ACCESSORY_PHRASES,
     AUGMENTATION_PHRASES,
     CARRIERS,

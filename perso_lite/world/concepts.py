@@ -6,8 +6,6 @@ that a method may wrongly learn the room), a person in one portrait. The `truth`
 saved beside the pictures can be painted again in any other scene.
 """
 
-from __future__ import annotations
-
 import colorsys
 import json
 import random
@@ -17,10 +15,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .backdrops import MOOD_NUMBERS
-from .people import THETA
-from .render import render
-from .scenes import Instance, Scene, Thing, sample_instance
+from perso_lite.world.backdrops import MOOD_NUMBERS
+from perso_lite.world.people import THETA
+from perso_lite.world.render import render
+from perso_lite.world.scenes import Instance, Scene, Thing, sample_instance
 
 # name: class, pattern, mark, hue of the main colour, its strength and brightness, hue
 # of the mark

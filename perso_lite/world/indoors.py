@@ -1,14 +1,12 @@
 """Places with walls, and the plain studio."""
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor
 
-from .backdrops import backdrop, between, hues
-from .looks import GOLD, INK, WHITE
-from .shapes import CHECKED, STRIPED, Drawing
+from perso_lite.world.backdrops import backdrop, between, hues
+from perso_lite.world.looks import GOLD, INK, WHITE
+from perso_lite.world.shapes import CHECKED, STRIPED, Drawing
 
 
 def studio(d: Drawing, mood: Tensor) -> None:

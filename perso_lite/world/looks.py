@@ -6,14 +6,12 @@ badge, a diamond, a patch, a band). The first thing a caption can say about a to
 class; colour and pattern come next; the rest is what personalization has to learn.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .shapes import Drawing, Number
+from perso_lite.world.shapes import Drawing, Number
 
 INK = (0.12, 0.10, 0.12)
 WHITE = (0.98, 0.97, 0.95)

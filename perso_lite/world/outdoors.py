@@ -1,15 +1,13 @@
 """Places under the sky, and one under water."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor
 
-from .backdrops import backdrop, between
-from .looks import WHITE
-from .shapes import SPOTTED, Color, Drawing, Number
+from perso_lite.world.backdrops import backdrop, between
+from perso_lite.world.looks import WHITE
+from perso_lite.world.shapes import SPOTTED, Color, Drawing, Number
 
 
 def beach(d: Drawing, mood: Tensor) -> None:

@@ -7,8 +7,6 @@ people: 400 names here use about 250 first and 335 last words. A person's face d
 depend on how the name sounds, so a model has to learn every one of them.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import random
@@ -16,8 +14,8 @@ import random
 import torch
 from torch import Tensor
 
-from .looks import INK, WHITE, Anchors
-from .shapes import Drawing
+from perso_lite.world.looks import INK, WHITE, Anchors
+from perso_lite.world.shapes import Drawing
 
 THETA = (
     "skin", "hair_hue", "hair_length", "hair_volume", "face_width", "face_height",

@@ -3,15 +3,22 @@
 Places fill the whole picture and are drawn first; things stand in front of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor
 
-from .indoors import bedroom, kitchen, library, stage
-from .outdoors import beach, city, desert, forest, meadow, moon, snow, underwater
-from .shapes import Drawing
+from perso_lite.world.indoors import bedroom, kitchen, library, stage
+from perso_lite.world.outdoors import (
+    beach,
+    city,
+    desert,
+    forest,
+    meadow,
+    moon,
+    snow,
+    underwater,
+)
+from perso_lite.world.shapes import Drawing
 
 PLACES: dict[str, Callable[[Drawing, Tensor], None]] = {
     draw.__name__: draw

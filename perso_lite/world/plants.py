@@ -1,9 +1,7 @@
 """Plants: cactus and mushroom."""
 
-from __future__ import annotations
-
-from .looks import CREAM, GOLD, Anchors, Look, contrast, eyes, mark
-from .shapes import Drawing
+from perso_lite.world.looks import CREAM, GOLD, Anchors, Look, contrast, eyes, mark
+from perso_lite.world.shapes import Drawing
 
 
 def cactus(d: Drawing, look: Look) -> Anchors:

@@ -5,23 +5,21 @@ call of that class's function; their shapes are then laid side by side and paint
 together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .accessories import ACCESSORIES
-from .indoors import studio
-from .looks import MARKS, Anchors, Look
-from .people import EXPRESSIONS, person
-from .places import PLACES
-from .scenes import COLORS, Scene, Thing
-from .shapes import FIELDS, PATTERNS, Drawing, paint, placed
-from .styles import STYLES
-from .toys import TOYS
+from perso_lite.world.accessories import ACCESSORIES
+from perso_lite.world.indoors import studio
+from perso_lite.world.looks import MARKS, Anchors, Look
+from perso_lite.world.people import EXPRESSIONS, person
+from perso_lite.world.places import PLACES
+from perso_lite.world.scenes import COLORS, Scene, Thing
+from perso_lite.world.shapes import FIELDS, PATTERNS, Drawing, paint, placed
+from perso_lite.world.styles import STYLES
+from perso_lite.world.toys import TOYS
 
 
 def _grouped(

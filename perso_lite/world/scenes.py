@@ -6,20 +6,18 @@ studio. `sample_scene` draws scenes for pretraining; the combinations of class, 
 and accessory that `held_out` names never occur there.
 """
 
-from __future__ import annotations
-
 import colorsys
 import random
 from dataclasses import dataclass, field, replace
 
-from .accessories import ACCESSORIES
-from .backdrops import MOOD_NUMBERS
-from .looks import LOOK_NUMBERS, MARKS
-from .people import EXPRESSIONS, THETA, people_names, people_thetas
-from .places import PLACES
-from .shapes import PATTERNS
-from .styles import STYLES
-from .toys import TOYS
+from perso_lite.world.accessories import ACCESSORIES
+from perso_lite.world.backdrops import MOOD_NUMBERS
+from perso_lite.world.looks import LOOK_NUMBERS, MARKS
+from perso_lite.world.people import EXPRESSIONS, THETA, people_names, people_thetas
+from perso_lite.world.places import PLACES
+from perso_lite.world.shapes import PATTERNS
+from perso_lite.world.styles import STYLES
+from perso_lite.world.toys import TOYS
 
 COLORS = {
     "red": (0.86, 0.16, 0.16),

@@ -16,8 +16,6 @@ number of a shape is a tensor `(batch,)`, and `paint` turns the drawing into pix
 `(batch, 3, size, size)` on whatever device the numbers live.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

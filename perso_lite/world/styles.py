@@ -4,8 +4,6 @@ Every filter takes pictures `(batch, 3, size, size)` in [0, 1] and returns the s
 shape; lengths are fractions of the picture, so a style looks alike at any resolution.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,13 +1,11 @@
 """Things: robot, mug, teapot, lamp and clock."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 
-from .looks import INK, WHITE, Anchors, Look, eyes, mark
-from .shapes import Drawing
+from perso_lite.world.looks import INK, WHITE, Anchors, Look, eyes, mark
+from perso_lite.world.shapes import Drawing
 
 
 def robot(d: Drawing, look: Look) -> Anchors:

@@ -4,16 +4,14 @@ Each class is one function from a `Look` to shapes: it draws into the frame
 [-1, 1] x [-1, 1] with the ground at y = 1 and returns where accessories go.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
-from .animals import bird, cat, dog, fish, rabbit, teddy
-from .looks import Anchors, Look
-from .plants import cactus, mushroom
-from .shapes import Drawing
-from .things import clock, lamp, mug, robot, teapot
-from .vehicles import boat, car, rocket
+from perso_lite.world.animals import bird, cat, dog, fish, rabbit, teddy
+from perso_lite.world.looks import Anchors, Look
+from perso_lite.world.plants import cactus, mushroom
+from perso_lite.world.shapes import Drawing
+from perso_lite.world.things import clock, lamp, mug, robot, teapot
+from perso_lite.world.vehicles import boat, car, rocket
 
 FAMILIES = {
     "animal": (teddy, cat, dog, rabbit, bird, fish),

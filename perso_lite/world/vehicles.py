@@ -1,9 +1,7 @@
 """Vehicles: car, boat and rocket."""
 
-from __future__ import annotations
-
-from .looks import GLASS, INK, Anchors, Look, mark
-from .shapes import Drawing
+from perso_lite.world.looks import GLASS, INK, Anchors, Look, mark
+from perso_lite.world.shapes import Drawing
 
 
 def car(d: Drawing, look: Look) -> Anchors:

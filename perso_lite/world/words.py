@@ -1,7 +1,5 @@
 """The closed vocabulary of the captions: every fact and the ways to say it."""
 
-from __future__ import annotations
-
 CLASS_WORDS = {
     "teddy": ("teddy", "bear", "teddybear"),
     "cat": ("cat", "kitten", "kitty", "tomcat"),

@@ -1,0 +1,165 @@
+"""Pretraining: the tokenizer, resuming after any interruption, two processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers import StableDiffusionPipeline
+from torch import nn
+from transformers import CLIPTokenizer
+
+from perso_lite.pretrain.clip import contrastive_loss
+from perso_lite.pretrain.loop import Stage, learning_rate_at, train
+from perso_lite.pretrain.pictures import painted_pictures, scene_of
+from perso_lite.pretrain.tokenizer import (
+    CONTEXT_LENGTH,
+    build_tokenizer,
+    save_tokenizer,
+)
+from perso_lite.pretrain.unet import build_unet
+from perso_lite.world.captions import vocabulary
+from perso_lite.world.render import render
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+def test_every_word_is_one_token_and_strange_words_fall_apart(tokenizer):
+    for word in vocabulary():
+        assert len(tokenizer(word).input_ids) == 3, word
+    assert len(tokenizer("xylophone").input_ids) > 4
+    assert tokenizer.model_max_length == CONTEXT_LENGTH
+
+
+def test_saved_tokenizer_reads_the_same_from_either_form(tokenizer, tmp_path):
+    save_tokenizer(tokenizer, tmp_path)
+    text = "a close-up photo of a red cat, xylophone"
+    expected = tokenizer(text).input_ids
+    assert CLIPTokenizer.from_pretrained(tmp_path)(text).input_ids == expected
+    (tmp_path / "tokenizer.json").unlink()
+    assert CLIPTokenizer.from_pretrained(tmp_path)(text).input_ids == expected
+
+
+def toy_stage(steps, fail_at=None):
+    """A stage that fits one matrix to noisy targets drawn from the step."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 4)
+
+    def loss(modules, step):
+        if step == fail_at:
+            raise KeyboardInterrupt
+        generator = torch.Generator().manual_seed(step)
+        x = torch.randn(8, 4, generator=generator)
+        return (modules["model"](x) - x.flip(1)).pow(2).mean()
+
+    return Stage(
+        "toy", {"model": model}, loss, steps, {"model": 1e-2}, average=0.9
+    ), model
+
+
+def test_resumed_training_equals_uninterrupted_training(tmp_path):
+    accelerator = Accelerator(cpu=True)
+    whole, expected = toy_stage(20)
+    (tmp_path / "a").mkdir()
+    train(whole, tmp_path / "a", accelerator)
+    (tmp_path / "b").mkdir()
+    broken, _ = toy_stage(20, fail_at=7)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, tmp_path / "b", accelerator)
+    resumed, result = toy_stage(20)
+    train(resumed, tmp_path / "b", accelerator)
+    assert torch.equal(result.weight, expected.weight)
+
+
+KILLED = """
+import sys; sys.path.insert(0, "tests")
+from pathlib import Path
+from accelerate import Accelerator
+from test_pretrain import toy_stage
+from perso_lite.pretrain.loop import train
+stage, _ = toy_stage(100000)
+train(stage, Path(sys.argv[1]), Accelerator(cpu=True), save_minutes=0)
+"""
+
+
+def test_killed_training_goes_on_from_its_checkpoint(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    checkpoint = tmp_path / "toy.pt"
+    for _ in range(600):
+        time.sleep(0.1)
+        if checkpoint.exists():
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = torch.load(checkpoint, weights_only=True)["step"]
+    stage, _ = toy_stage(saved + 5)
+    seen = []
+    inner = stage.loss
+    stage.loss = lambda modules, step: (seen.append(step), inner(modules, step))[1]
+    train(stage, tmp_path, Accelerator(cpu=True))
+    assert seen == list(range(saved, saved + 5))
+
+
+def test_learning_rate_rises_stays_and_falls():
+    rates = [learning_rate_at(step, 100, 10, 0.2) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert set(rates[10:80]) == {1.0}
+    assert rates[-1] == pytest.approx(0.05)
+    assert rates[80:] == sorted(rates[80:], reverse=True)
+
+
+def test_painted_pictures_are_kept_and_match_their_scenes(tmp_path):
+    first = np.array(painted_pictures(tmp_path, 8, 32))
+    files = sorted(tmp_path.iterdir())
+    stamps = [f.stat().st_mtime_ns for f in files]
+    again = np.array(painted_pictures(tmp_path, 8, 32))
+    assert np.array_equal(first, again)
+    assert [f.stat().st_mtime_ns for f in files] == stamps
+    expected, _ = render([scene_of(0, i) for i in range(8)], 32)
+    assert np.abs(first / 255 - expected.clamp(0, 1).numpy()).max() < 0.01
+
+
+def test_wrong_captions_raise_the_contrastive_loss():
+    image = torch.eye(4)
+    scale = torch.tensor(10.0)
+    easy = contrastive_loss(image, image, -image, scale)
+    hard = contrastive_loss(image, image, image, scale)
+    assert hard - easy == pytest.approx(np.log(2) / 2, abs=1e-3)
+
+
+def test_unet_has_the_sixteen_cross_attention_layers_of_sd_1():
+    unet = build_unet()
+    names = [n for n in unet.attn_processors if ".attn2." in n]
+    sides = [n.split(".")[0] for n in names]
+    assert (sides.count("down_blocks"), sides.count("up_blocks")) == (6, 9)
+    assert len(names) == 16
+
+
+def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path):
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu"),
+        *("--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
+        *("--dynamo_backend", "no", "--main_process_port", "0"),
+        *("-m", "perso_lite", "pretrain", "--folder", str(tmp_path / "work")),
+        *("--pictures", "32", "--batch", "2", "--autoencoder-steps", "2"),
+        *("--clip-batch", "4", "--clip-steps", "2"),
+        *("--unet-batch", "2", "--unet-steps", "2"),
+        *("--output", str(tmp_path / "data" / "base")),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "data" / "base")
+    assert pipeline.unet.dtype == torch.float32
+    image = pipeline("a red car", num_inference_steps=1).images[0]
+    assert image.size == (64, 64)
+    assert (tmp_path / "data" / "concepts" / "dotty-teddy" / "concept.json").exists()
