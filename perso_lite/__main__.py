@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     learn.set_defaults(run=run_personalize)
     for command in (tour, learn):
         command.add_argument("--method", default="textual-inversion")
-        command.add_argument("--placeholder-token", help="the new word, like <toy>")
+        command.add_argument(
+            "--placeholder-token", help="the new word; default: like the file, <file>"
+        )
         command.add_argument("--num-vectors", type=positive, default=1)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
@@ -177,11 +179,10 @@ def learn(
         known = ", ".join(METHODS).replace("_", "-")
         raise PersoError(f"There is no method {options.method}; choose from: {known}.")
     check_writable(options.out)
+    file_name = "-".join(options.out.stem.lower().split())
+    token = options.placeholder_token or concept.placeholder_token or f"<{file_name}>"
     method = METHODS[name](
-        base,
-        concept.class_word,
-        options.placeholder_token or concept.placeholder_token,
-        num_vectors=options.num_vectors,
+        base, concept.class_word, token, num_vectors=options.num_vectors
     )
     checkpoint = options.out.with_suffix(".checkpoint.safetensors")
     if options.resume and not checkpoint.is_file():

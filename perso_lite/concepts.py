@@ -35,7 +35,7 @@ class Concept:
         masks: for each picture a square "L" mask, white on the concept, or None.
         captions: one a picture ("" where there is none), or None. A shipped
             concept's have "{}" where its word goes.
-        placeholder_token: the name it goes by unless another is chosen.
+        placeholder_token: the name a shipped concept goes by, or None.
         truth: the parameters a shipped concept was drawn with, or None.
     """
 
@@ -44,7 +44,7 @@ class Concept:
     images: list[Image.Image]
     masks: list[Image.Image | None]
     captions: list[str] | None = None
-    placeholder_token: str = "<toy>"
+    placeholder_token: str | None = None
     truth: dict[str, Any] | None = None
 
     def pixels(self, resolution: int) -> Tensor:

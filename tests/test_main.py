@@ -69,6 +69,15 @@ def test_generate_draws_every_prompt_with_every_seed(command, learned, tmp_path)
     assert Image.open(out / names[0]).size == (32, 32)
 
 
+def test_a_concept_is_called_like_its_file(command, pictures, tmp_path, tiny):
+    out = tmp_path / "My Cat.safetensors"
+    arguments = ["personalize", pictures, "--class-word", "cat", "--steps", 1]
+    assert command(*arguments, "--out", out) == 0
+    assert load_method(out, tiny).placeholder_token == "<my-cat>"
+    assert command(*arguments, "--out", out, "--placeholder-token", "<tom>") == 0
+    assert load_method(out, tiny).placeholder_token == "<tom>"
+
+
 def test_generate_with_two_concepts_of_one_name(command, learned, tmp_path, capsys):
     both = ["generate", "--concept", learned, "--concept", learned, "--steps", 1]
     draw = [*both, "--prompt", "a <toy> and a <b>", "--out", tmp_path / "out"]
