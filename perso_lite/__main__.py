@@ -1,4 +1,4 @@
-"""The command line: python -m perso_lite tour | personalize | generate | pretrain."""
+"""The command line: python -m perso_lite tour, personalize, generate and others."""
 
 import argparse
 import sys
@@ -34,7 +34,13 @@ def main(argv: list[str] | None = None) -> int:
         if arguments[:1] == ["pretrain"]:
             from perso_lite.pretrain import main as pretrain
 
-            return pretrain(arguments[1:]) or 0
+            pretrain(arguments[1:])
+            return 0
+        if arguments[:1] == ["evaluate"]:
+            from perso_lite.pretrain.evaluate import main as evaluate
+
+            evaluate(arguments[1:])
+            return 0
         options = parser().parse_args(arguments)
         with warnings.catch_warnings():
             # a warning is for the user here: its sentence, not its place in the code
@@ -97,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     draw.set_defaults(run=run_generate)
 
     commands.add_parser("pretrain", help="make the shipped base again (--help there)")
+    commands.add_parser("evaluate", help="measure the base (--help there)")
     return top
 
 

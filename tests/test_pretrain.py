@@ -145,19 +145,21 @@ def test_unet_has_the_sixteen_cross_attention_layers_of_sd_1():
 
 
 def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path):
+    work = tmp_path / "work"
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu"),
-        *("--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
-        *("--dynamo_backend", "no", "--main_process_port", "0"),
-        *("-m", "perso_lite", "pretrain", "--folder", str(tmp_path / "work")),
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc_per_node", "2", "-m", "perso_lite", "pretrain"),
+        *("--folder", str(work)),
         *("--pictures", "32", "--batch", "2", "--autoencoder-steps", "2"),
         *("--clip-batch", "4", "--clip-steps", "2"),
         *("--unet-batch", "2", "--unet-steps", "2"),
         *("--output", str(tmp_path / "data" / "base")),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    shares = sorted(path.name for path in (work / "cache").glob("latents-*"))
+    assert [name.split("-")[2] for name in shares] == ["0", "1"]
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "data" / "base")
     assert pipeline.unet.dtype == torch.float32
     image = pipeline("a red car", num_inference_steps=1).images[0]

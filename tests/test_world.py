@@ -207,14 +207,10 @@ def test_two_people_differ_and_a_person_keeps_their_face(rng):
     faces = people_thetas()[:2]
     instance = sample_instance(rng)
     toy = thing(rng)
-    scenes = [
-        Scene((replace(toy, class_word="person", theta=tuple(t.tolist())),))
-        for t in faces
-    ]
-    again = replace(
-        scenes[0], things=(replace(scenes[0].things[0], instance=instance),)
-    )
-    a, b, c = render([*scenes, again], 64)[0]
+    person = replace(toy, class_word="person")
+    things = [replace(person, theta=tuple(t.tolist())) for t in faces]
+    things.append(replace(things[0], instance=instance))
+    a, b, c = render([Scene((t,)) for t in things], 64)[0]
     assert (a - b).abs().mean() > 0.01
     assert torch.equal(a, c)
 

@@ -49,25 +49,32 @@ def reconstruction_loss(guess: Tensor, picture: Tensor) -> Tensor:
 
 
 def autoencoder_loss(
-    pictures: np.ndarray, batch: int, rank: int, decoder_only: bool = False
+    pictures: np.ndarray, batch: int, rank: int, steps: int, whole: float = 0.08
 ) -> Callable[[Modules, int], Tensor]:
-    """The loss of the stage: reconstruction plus a trace of KL divergence."""
+    """The loss of the stage: reconstruction plus a trace of KL divergence.
+
+    The autoencoder is convolutional, so it learns on quarters of pictures, at a quarter
+    of the cost, and sees whole ones only in the last part (`whole`) of the steps.
+    """
+    size = pictures.shape[-1]
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = np.random.default_rng([step, rank])
         rows = np.sort(rng.choice(len(pictures), batch, replace=False))
+        side = size if step >= (1 - whole) * steps else size // 2
+        top, left = rng.integers(0, size - side + 1, 2)
+        crop = np.s_[rows, :, top : top + side, left : left + side]
         model = modules["autoencoder"]
         device = next(model.parameters()).device
-        picture = as_tensor(pictures[rows], device)
+        picture = as_tensor(pictures[crop], device)
+        picture = picture.to(memory_format=torch.channels_last)
         generator = torch.Generator().manual_seed(step * 1000 + rank)
-        noise_shape = (batch, 4, LATENT_SIZE, LATENT_SIZE)
+        latent_side = LATENT_SIZE * side // size
+        noise_shape = (batch, 4, latent_side, latent_side)
         noise = torch.randn(noise_shape, generator=generator).to(device)
         guess, mean, log_variance = model(picture, noise)
-        divergence = mean**2 + log_variance.exp() - 1 - log_variance
-        return (
-            reconstruction_loss(guess.float(), picture)
-            + 1e-6 * divergence.sum() / batch
-        )
+        divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum() / batch
+        return reconstruction_loss(guess.float(), picture) + 1e-6 * divergence
 
     return loss
 

@@ -34,6 +34,12 @@ from perso_lite.pretrain.clip import (
     text_encoder_of,
 )
 from perso_lite.pretrain.export import export
+from perso_lite.pretrain.judges import (
+    READER_FILE,
+    AttributeReader,
+    reader_loss,
+    save_reader,
+)
 from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import painted_pictures
 from perso_lite.pretrain.tokenizer import build_tokenizer
@@ -48,7 +54,9 @@ from perso_lite.pretrain.unet import (
 )
 from perso_lite.world.concepts import write_concepts
 
-STAGES = ("pictures", "autoencoder", "clip", "unet", "export", "concepts")
+STAGES = (
+    "pictures", "autoencoder", "clip", "unet", "reader", "export", "concepts",
+)  # fmt: skip
 FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
 
 
@@ -74,7 +82,12 @@ def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> 
     stage = Stage(
         "autoencoder",
         {"autoencoder": TrainableAutoencoder(model)},
-        autoencoder_loss(pictures, options.batch, accelerator.process_index),
+        autoencoder_loss(
+            pictures,
+            options.batch,
+            accelerator.process_index,
+            options.autoencoder_steps,
+        ),
         options.autoencoder_steps,
         {"autoencoder": 1e-3},
         decay=0.4,
@@ -194,6 +207,22 @@ def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
     train(stage, options.folder, accelerator, sample_minutes=options.sample_minutes)
 
 
+def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """The attribute reader, which judges the base; it is written once it is trained."""
+    model = AttributeReader().to(memory_format=torch.channels_last)
+    stage = Stage(
+        "reader",
+        {"reader": model},
+        reader_loss(world_pictures(options), 64, accelerator.process_index),
+        options.reader_steps,
+        {"reader": 2e-3},
+        decay=0.6,
+    )
+    train(stage, options.folder, accelerator)
+    if accelerator.is_main_process:
+        save_reader(model, options.output.parent / "judges" / READER_FILE)
+
+
 def export_base(options: argparse.Namespace) -> None:
     """Stage 5: the averaged weights of the last checkpoint, finished or not."""
     saved = torch.load(options.folder / "unet.pt", weights_only=True)
@@ -230,6 +259,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--clip-steps", type=int, default=2000)
     p.add_argument("--unet-batch", type=int, default=32, help="per process")
     p.add_argument("--unet-steps", type=int, default=20000)
+    p.add_argument("--reader-steps", type=int, default=4000)
     p.add_argument("--sample-minutes", type=float, default=10)
     p.add_argument("--output", type=Path, default=Path("data/base"))
     return p
@@ -253,6 +283,8 @@ def main(argv: list[str] | None = None) -> None:
         train_clip(options, accelerator)
     if "unet" in options.stages:
         train_unet(options, accelerator)
+    if "reader" in options.stages:
+        train_reader(options, accelerator)
     if "export" in options.stages and accelerator.is_main_process:
         export_base(options)
     if "concepts" in options.stages and accelerator.is_main_process:
