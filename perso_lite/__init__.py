@@ -6,6 +6,7 @@ The names below are the public ones; each is imported when it is first used, so 
 
 import importlib
 import logging
+from types import ModuleType
 
 _HOME = {
     "PersoError": "errors",
@@ -29,17 +30,23 @@ _HOME = {
 __all__ = list(_HOME)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
-    # transformers remarks while it is imported that it can do without torchvision
+def import_quietly(name: str) -> ModuleType:
+    """Import `perso_lite.<name>` without a remark that is of no use to our users.
+
+    While it is imported, transformers says that it can do without torchvision.
+    """
     remarks = logging.getLogger("transformers.utils.import_utils")
     were_off, remarks.disabled = remarks.disabled, True
     try:
-        home = importlib.import_module(f"perso_lite.{_HOME[name]}")
+        return importlib.import_module(f"perso_lite.{name}")
     finally:
         remarks.disabled = were_off
-    return getattr(home, name)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
+    return getattr(import_quietly(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

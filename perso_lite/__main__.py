@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perso_lite import import_quietly
 from perso_lite.errors import PersoError
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from perso_lite.concepts import Concept
     from perso_lite.method import Method
 
+# commands with a parser of their own
+FORWARDED = {"pretrain": "pretrain", "evaluate": "pretrain.evaluate"}
 TOUR_PROMPTS = (
     "a photo of a {}",
     "a {} on a beach",
@@ -31,15 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        if arguments[:1] == ["pretrain"]:
-            from perso_lite.pretrain import main as pretrain
-
-            pretrain(arguments[1:])
-            return 0
-        if arguments[:1] == ["evaluate"]:
-            from perso_lite.pretrain.evaluate import main as evaluate
-
-            evaluate(arguments[1:])
+        if arguments and arguments[0] in FORWARDED:
+            import_quietly(FORWARDED[arguments[0]]).main(arguments[1:])
             return 0
         options = parser().parse_args(arguments)
         with warnings.catch_warnings():

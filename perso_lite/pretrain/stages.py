@@ -41,7 +41,7 @@ from perso_lite.pretrain.judges import (
     save_reader,
 )
 from perso_lite.pretrain.loop import Stage, train
-from perso_lite.pretrain.pictures import painted_pictures
+from perso_lite.pretrain.pictures import painted_pictures, scene_of
 from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
@@ -53,6 +53,7 @@ from perso_lite.pretrain.unet import (
     save_sheet,
 )
 from perso_lite.world.concepts import write_concepts
+from perso_lite.world.render import render
 
 STAGES = (
     "pictures", "autoencoder", "clip", "unet", "reader", "export", "concepts",
@@ -246,6 +247,13 @@ def export_base(options: argparse.Namespace) -> None:
     print(f"exported step {saved['step']} to {options.output}")
 
 
+def write_world_sheet(path: Path, size: int = 96) -> None:
+    """A sheet of the world as pretraining sees it, for the README."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
+    save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of `python -m perso_lite pretrain`."""
     p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
@@ -289,4 +297,5 @@ def main(argv: list[str] | None = None) -> None:
         export_base(options)
     if "concepts" in options.stages and accelerator.is_main_process:
         write_concepts(options.output.parent / "concepts", options.size)
+        write_world_sheet(options.output.parent / "pictures" / "world.png")
     accelerator.end_training()
