@@ -152,7 +152,7 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
         *("--folder", str(work)),
         *("--pictures", "32", "--batch", "2", "--autoencoder-steps", "2"),
         *("--clip-batch", "4", "--clip-steps", "2"),
-        *("--unet-batch", "2", "--unet-steps", "2"),
+        *("--unet-batch", "2", "--unet-steps", "2", "--reader-steps", "1"),
         *("--output", str(tmp_path / "data" / "base")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

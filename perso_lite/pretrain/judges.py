@@ -130,7 +130,7 @@ def reader_loss(
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = random.Random(f"reader/{step}/{rank}")
-        chosen = sorted(rng.sample(range(len(rows_of_one)), batch))
+        chosen = sorted(rng.choices(range(len(rows_of_one)), k=batch))
         device = next(modules["reader"].parameters()).device
         picture = as_tensor(pictures[[rows_of_one[i] for i in chosen]], device)
         generator = torch.Generator().manual_seed(rng.getrandbits(62))

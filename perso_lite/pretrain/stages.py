@@ -144,7 +144,7 @@ def encoded_world(
         share = world_pictures(options)[accelerator.process_index :: count]
         with accelerator.autocast():
             latents = encoded_pictures(autoencoder, share)
-        save_file({"latents": latents}, mine.with_suffix(".partial"))
+        save_file({"latents": latents.half()}, mine.with_suffix(".partial"))
         mine.with_suffix(".partial").replace(mine)
     accelerator.wait_for_everyone()
     shares = [load_file(path)["latents"] for path in paths]

@@ -50,6 +50,7 @@ def build_unet() -> UNet2DConditionModel:
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=2,  # the number of heads, in spite of its name
+        norm_num_groups=8,
     )
 
 
