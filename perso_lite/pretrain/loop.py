@@ -54,10 +54,84 @@ def learning_rate_at(step: int, steps: int, warm_up: int, decay: float) -> float
     return rising * falling
 
 
-def _save(path: Path, content: dict) -> None:
+@dataclass
+class State:
+    """Where a stage stands: everything a checkpoint keeps besides the modules."""
+
+    step: int
+    optimizer: torch.optim.Optimizer
+    average: EMAModel | None
+    parameters: list[nn.Parameter]
+
+
+def last_state(stage: Stage, path: Path, device: torch.device) -> State:
+    """The state in the checkpoint at `path`, or that of step 0."""
+    groups = [
+        {"params": list(module.parameters()), "lr": stage.learning_rates[name]}
+        for name, module in stage.modules.items()
+    ]
+    parameters = [p for group in groups for p in group["params"]]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01)
+    average = None
+    if stage.average:
+        average = EMAModel(
+            parameters, decay=stage.average, use_ema_warmup=True, power=0.75
+        )
+    state = State(0, optimizer, average, parameters)
+    if path.exists():
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state.step = saved["step"]
+        optimizer.load_state_dict(saved["optimizer"])
+        for name, module in stage.modules.items():
+            module.load_state_dict(saved["modules"][name])
+        if average:
+            average.load_state_dict(saved["average"])
+    if average:
+        average.to(device)
+    return state
+
+
+def save_state(stage: Stage, state: State, path: Path) -> None:
+    """Write a checkpoint in one step, so that none is ever half written."""
+    content = {
+        "step": state.step,
+        "modules": {k: m.state_dict() for k, m in stage.modules.items()},
+        "optimizer": state.optimizer.state_dict(),
+        "average": state.average.state_dict() if state.average else None,
+        "facts": stage.facts,
+    }
     partial = path.with_suffix(".partial")
     torch.save(content, partial)
     os.replace(partial, path)
+
+
+def draw_sheet(stage: Stage, state: State) -> None:
+    """Let the stage draw its sheet with the averaged weights."""
+    if state.average:
+        state.average.store(state.parameters)
+        state.average.copy_to(state.parameters)
+    stage.sample(state.step)
+    if state.average:
+        state.average.restore(state.parameters)
+
+
+def take_step(
+    stage: Stage, state: State, modules: Modules, accelerator: Accelerator
+) -> float:
+    """One optimizer step; returns the loss before it."""
+    factor = learning_rate_at(state.step, stage.steps, stage.warm_up, stage.decay)
+    rates = stage.learning_rates.values()
+    for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
+    loss = stage.loss(modules, state.step)
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(state.parameters, 1.0)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.average:
+        state.average.step(state.parameters)
+    state.step += 1
+    return loss.item()
 
 
 def train(
@@ -70,97 +144,39 @@ def train(
     """Train a stage from its last checkpoint to its last step.
 
     On return the modules hold the averaged weights (or the last ones, if the stage
-    keeps no average). Interrupting loses at most `save_minutes`.
+    keeps no average). Interrupting loses nothing, a kill at most `save_minutes`.
     """
     path = folder / f"{stage.name}.pt"
-    groups = [
-        {"params": list(module.parameters()), "lr": stage.learning_rates[name]}
-        for name, module in stage.modules.items()
-    ]
-    parameters = [p for group in groups for p in group["params"]]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01)
-    average = None
-    if stage.average:
-        average = EMAModel(
-            parameters, decay=stage.average, use_ema_warmup=True, power=0.75
-        )
-    step = 0
-    if path.exists():
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        step = saved["step"]
-        optimizer.load_state_dict(saved["optimizer"])
-        for name, module in stage.modules.items():
-            module.load_state_dict(saved["modules"][name])
-        if average:
-            average.load_state_dict(saved["average"])
-    modules = dict(
-        zip(
-            stage.modules,
-            accelerator.prepare(*stage.modules.values()),
-            strict=True,
-        )
-        if len(stage.modules) > 1
-        else [(next(iter(stage.modules)), accelerator.prepare(*stage.modules.values()))]
-    )
-    optimizer = accelerator.prepare(optimizer)
-    if average:
-        average.to(accelerator.device)
-
-    def save() -> None:
-        if accelerator.is_main_process:
-            content = {
-                "step": step,
-                "modules": {k: m.state_dict() for k, m in stage.modules.items()},
-                "optimizer": optimizer.state_dict(),
-                "average": average.state_dict() if average else None,
-                "facts": stage.facts,
-            }
-            _save(path, content)
-
-    def sample() -> None:
-        if stage.sample and accelerator.is_main_process:
-            if average:
-                average.store(parameters)
-                average.copy_to(parameters)
-            stage.sample(step)
-            if average:
-                average.restore(parameters)
-
-    rates = [group["lr"] for group in groups]
+    state = last_state(stage, path, accelerator.device)
+    modules = {k: accelerator.prepare(m) for k, m in stage.modules.items()}
+    state.optimizer = accelerator.prepare(state.optimizer)
     saved_at = sampled_at = time.monotonic()
     mean_loss = None
+    hidden = not accelerator.is_local_main_process
     bar = tqdm(
         total=stage.steps,
-        initial=step,
+        initial=state.step,
         desc=stage.name,
-        disable=not accelerator.is_local_main_process,
+        disable=hidden,
         mininterval=10,
     )
     try:
-        while step < stage.steps:
-            factor = learning_rate_at(step, stage.steps, stage.warm_up, stage.decay)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-            loss = stage.loss(modules, step)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if average:
-                average.step(parameters)
-            step += 1
-            value = loss.item()
-            mean_loss = value if mean_loss is None else 0.98 * mean_loss + 0.02 * value
+        while state.step < stage.steps:
+            loss = take_step(stage, state, modules, accelerator)
+            mean_loss = loss if mean_loss is None else 0.98 * mean_loss + 0.02 * loss
             bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
             bar.update()
+            if not accelerator.is_main_process:
+                continue
             if time.monotonic() - saved_at > 60 * save_minutes:
-                save()
+                save_state(stage, state, path)
                 saved_at = time.monotonic()
-            if time.monotonic() - sampled_at > 60 * sample_minutes:
-                sample()
+            if stage.sample and time.monotonic() - sampled_at > 60 * sample_minutes:
+                draw_sheet(stage, state)
                 sampled_at = time.monotonic()
     finally:
         bar.close()
-        save()
-    if average:
-        average.copy_to(parameters)
+        if accelerator.is_main_process:
+            save_state(stage, state, path)
+    if state.average:
+        state.average.copy_to(state.parameters)
