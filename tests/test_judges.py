@@ -42,7 +42,7 @@ def test_truth_is_what_the_caption_says():
 
 def test_saved_reader_reads_the_same(tmp_path):
     torch.manual_seed(0)
-    reader = AttributeReader(width=48).eval()
+    reader = AttributeReader().eval()
     reader.load_state_dict(
         {
             k: v.half().float() if v.is_floating_point() else v

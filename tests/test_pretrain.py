@@ -159,7 +159,7 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     shares = sorted(path.name for path in (work / "cache").glob("latents-*"))
-    assert [name.split("-")[2] for name in shares] == ["0", "1"]
+    assert [name.split("-")[3] for name in shares] == ["0", "1"]
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "data" / "base")
     assert pipeline.unet.dtype == torch.float32
     image = pipeline("a red car", num_inference_steps=1).images[0]

@@ -1,5 +1,5 @@
 """Pretraining of the shipped base model, stage by stage: `main` runs it."""
 
-from perso_lite.pretrain.stages import main
+from perso_lite.pretrain.command import main
 
 __all__ = ["main"]

@@ -62,14 +62,14 @@ def truth_of(scene: Scene) -> list[int]:
 class AttributeReader(nn.Module):
     """Six convolutions and one linear head an attribute."""
 
-    def __init__(self, width: int = 48):
+    def __init__(self, width: int = 32):
         super().__init__()
-        widths = [3, width, width, 2 * width, 2 * width, 4 * width, 4 * width]
+        widths = [3, *(width * k for k in (1, 2, 2, 4, 4, 8))]
         layers: list[nn.Module] = []
         for i, (a, b) in enumerate(pairwise(widths)):
-            layers += [nn.Conv2d(a, b, 3, 1 + i % 2, 1), nn.BatchNorm2d(b), nn.SiLU()]
+            layers += [nn.Conv2d(a, b, 3, 2 - i % 2, 1), nn.BatchNorm2d(b), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        self.hidden = nn.Sequential(nn.Linear(64 * width, 256), nn.SiLU())
+        self.hidden = nn.Sequential(nn.Linear(128 * width, 256), nn.SiLU())
         self.heads = nn.ModuleDict(
             {name: nn.Linear(256, len(labels)) for name, labels in ATTRIBUTES.items()}
         )

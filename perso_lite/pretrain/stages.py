@@ -1,18 +1,11 @@
-"""`python -m perso_lite pretrain`: the whole base from seeds, resumable at any point.
-
-Stages run in order and each is skipped when its result exists: pictures are painted,
-the autoencoder learns to compress them, a small CLIP learns which caption belongs to
-which picture, and the U-Net learns to denoise latents given captions. Everything goes
-to `--folder` (checkpoints) until `export` writes the finished diffusers folder.
-"""
+"""The stages of pretraining: what each one learns from, with which settings."""
 
 import argparse
-from pathlib import Path
+import hashlib
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 from diffusers import AutoencoderKL
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
@@ -41,7 +34,7 @@ from perso_lite.pretrain.judges import (
     save_reader,
 )
 from perso_lite.pretrain.loop import Stage, train
-from perso_lite.pretrain.pictures import painted_pictures, scene_of
+from perso_lite.pretrain.pictures import painted_pictures
 from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
@@ -52,12 +45,7 @@ from perso_lite.pretrain.unet import (
     sampled_pictures,
     save_sheet,
 )
-from perso_lite.world.concepts import write_concepts
-from perso_lite.world.render import render
 
-STAGES = (
-    "pictures", "autoencoder", "clip", "unet", "reader", "export", "concepts",
-)  # fmt: skip
 FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
 
 
@@ -127,6 +115,14 @@ def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
     return model.eval().requires_grad_(False)
 
 
+def weights_fingerprint(module: torch.nn.Module) -> str:
+    """A short hash of a module's weights: latents belong to one encoder."""
+    digest = hashlib.sha256()
+    for weight in module.parameters():
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
 def encoded_world(
     options: argparse.Namespace, autoencoder: AutoencoderKL, accelerator: Accelerator
 ) -> Tensor:
@@ -134,10 +130,10 @@ def encoded_world(
 
     Every process encodes its share of the pictures and reads those of the others.
     """
-    count = accelerator.num_processes
+    count, name = accelerator.num_processes, weights_fingerprint(autoencoder.encoder)
+    name = f"latents-{name}-{options.pictures}"
     paths = [
-        options.cache / f"latents-{options.pictures}-{rank}-of-{count}.safetensors"
-        for rank in range(count)
+        options.cache / f"{name}-{rank}-of-{count}.safetensors" for rank in range(count)
     ]
     mine = paths[accelerator.process_index]
     if not mine.exists():
@@ -245,57 +241,3 @@ def export_base(options: argparse.Namespace) -> None:
         build_scheduler(),
     )
     print(f"exported step {saved['step']} to {options.output}")
-
-
-def write_world_sheet(path: Path, size: int = 96) -> None:
-    """A sheet of the world as pretraining sees it, for the README."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
-    save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of `python -m perso_lite pretrain`."""
-    p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
-    p.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
-    p.add_argument("--folder", type=Path, default=Path("checkpoints"))
-    p.add_argument("--size", type=int, default=64, choices=(64, 128))
-    p.add_argument("--pictures", type=int, default=81920)
-    p.add_argument("--batch", type=int, default=16, help="per process, autoencoder")
-    p.add_argument("--autoencoder-steps", type=int, default=6000)
-    p.add_argument("--clip-batch", type=int, default=128, help="per process")
-    p.add_argument("--clip-steps", type=int, default=2000)
-    p.add_argument("--unet-batch", type=int, default=32, help="per process")
-    p.add_argument("--unet-steps", type=int, default=20000)
-    p.add_argument("--reader-steps", type=int, default=4000)
-    p.add_argument("--sample-minutes", type=float, default=10)
-    p.add_argument("--output", type=Path, default=Path("data/base"))
-    return p
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Run the stages that were asked for, in order."""
-    options = parser().parse_args(argv)
-    options.cache = options.folder / "cache"
-    options.folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
-    options.device = accelerator.device.type
-    set_seed(0)
-    if "pictures" in options.stages:
-        with accelerator.main_process_first():
-            world_pictures(options)
-            fresh_pictures(options)
-    if "autoencoder" in options.stages:
-        train_autoencoder(options, accelerator)
-    if "clip" in options.stages:
-        train_clip(options, accelerator)
-    if "unet" in options.stages:
-        train_unet(options, accelerator)
-    if "reader" in options.stages:
-        train_reader(options, accelerator)
-    if "export" in options.stages and accelerator.is_main_process:
-        export_base(options)
-    if "concepts" in options.stages and accelerator.is_main_process:
-        write_concepts(options.output.parent / "concepts", options.size)
-        write_world_sheet(options.output.parent / "pictures" / "world.png")
-    accelerator.end_training()

@@ -1,0 +1,92 @@
+"""The base from seeds, resumable at any point: `python -m perso_lite pretrain`.
+
+Stages run in order and each goes on from its last checkpoint: pictures are painted,
+the autoencoder learns to compress them, a small CLIP learns which caption belongs to
+which picture, the U-Net learns to denoise latents given captions, and a reader learns
+to judge the result. Everything goes to `--folder` until `export` writes the finished
+diffusers folder.
+
+On one device this is all there is to type. Several GPUs: `accelerate launch -m
+perso_lite pretrain`. Several CPU processes: `torchrun --nproc_per_node 2 -m perso_lite
+pretrain` with OMP_NUM_THREADS=1.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from perso_lite.pretrain.pictures import scene_of
+from perso_lite.pretrain.stages import (
+    FRESH_SEED,
+    export_base,
+    fresh_pictures,
+    train_autoencoder,
+    train_clip,
+    train_reader,
+    train_unet,
+    world_pictures,
+)
+from perso_lite.pretrain.unet import save_sheet
+from perso_lite.world.concepts import write_concepts
+from perso_lite.world.render import render
+
+STAGES = (
+    "pictures", "autoencoder", "clip", "unet", "reader", "export", "concepts",
+)  # fmt: skip
+
+
+def write_world_sheet(path: Path, size: int = 96) -> None:
+    """A sheet of the world as pretraining sees it, for the README."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
+    save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite pretrain`."""
+    p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
+    p.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    p.add_argument("--folder", type=Path, default=Path("checkpoints"))
+    p.add_argument("--size", type=int, default=64, choices=(64, 128))
+    p.add_argument("--pictures", type=int, default=81920)
+    p.add_argument("--batch", type=int, default=16, help="per process, autoencoder")
+    p.add_argument("--autoencoder-steps", type=int, default=6000)
+    p.add_argument("--clip-batch", type=int, default=128, help="per process")
+    p.add_argument("--clip-steps", type=int, default=2000)
+    p.add_argument("--unet-batch", type=int, default=32, help="per process")
+    p.add_argument("--unet-steps", type=int, default=20000)
+    p.add_argument("--reader-steps", type=int, default=4000)
+    p.add_argument("--sample-minutes", type=float, default=10)
+    p.add_argument("--output", type=Path, default=Path("data/base"))
+    return p
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the stages that were asked for, in order."""
+    options = parser().parse_args(argv)
+    options.cache = options.folder / "cache"
+    options.folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    options.device = accelerator.device.type
+    set_seed(0)
+    if "pictures" in options.stages:
+        with accelerator.main_process_first():
+            world_pictures(options)
+            fresh_pictures(options)
+    if "autoencoder" in options.stages:
+        train_autoencoder(options, accelerator)
+    if "clip" in options.stages:
+        train_clip(options, accelerator)
+    if "unet" in options.stages:
+        train_unet(options, accelerator)
+    if "reader" in options.stages:
+        train_reader(options, accelerator)
+    if "export" in options.stages and accelerator.is_main_process:
+        export_base(options)
+    if "concepts" in options.stages and accelerator.is_main_process:
+        write_concepts(options.output.parent / "concepts", options.size)
+        write_world_sheet(options.output.parent / "pictures" / "world.png")
+    accelerator.end_training()
