@@ -90,11 +90,11 @@ def test_a_shipped_concept_is_learned(base):
     """Trained and untrained on the same draws, the trained one ends lower."""
     concept = load_concept(ALL_CONCEPTS[0])
     losses = {}
-    for rate in (0.0, 5e-3):
+    for rate in (0.0, 2e-3):
         method = TextualInversion(base, concept.class_word, learning_rate=rate)
         steps = list(fit(method, concept, steps=40))
         losses[rate] = sum(step.loss for step in steps[20:])
-    assert losses[5e-3] < losses[0.0]
+    assert losses[2e-3] < losses[0.0]
 
 
 def test_a_picture_obeys_its_prompt_enough_to_differ(base):
