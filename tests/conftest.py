@@ -2,6 +2,7 @@
 
 import copy
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -153,3 +154,14 @@ def base():
     if not BASE_FOLDER.is_dir():
         pytest.skip("data/base is not there yet")
     return load_base(device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Let SIGINT interrupt, also where a shell started the tests in the background.
+
+    Such a shell lets its children ignore it, and so would their children.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
