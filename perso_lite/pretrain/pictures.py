@@ -97,6 +97,4 @@ def _painted(jobs: list[tuple], device: str):
 
 def as_tensor(pictures: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Bytes `(batch, 3, size, size)` as floats in [-1, 1]."""
-    return (
-        torch.from_numpy(np.ascontiguousarray(pictures)).to(device).float() / 127.5 - 1
-    )
+    return torch.from_numpy(np.array(pictures)).to(device).float() / 127.5 - 1
