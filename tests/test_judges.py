@@ -1,59 +1,73 @@
-"""Judges: what they are asked, and how sure their answers are."""
+"""Judges: what they are asked, how they learn, and what the tables count."""
 
+import json
 import random
 
+import numpy as np
 import pytest
 import torch
 
-from perso_lite.pretrain.evaluate import evaluation_scenes, judged
-from perso_lite.pretrain.judges import (
+from perso_lite.errors import PersoError
+from perso_lite.files import DATA_FOLDER
+from perso_lite.judges import (
     ATTRIBUTES,
+    JUDGES_FOLDER,
     UNKNOWN,
     AttributeReader,
-    bootstrap_interval,
-    load_reader,
-    readable,
-    save_reader,
-    truth_of,
+    FaceReader,
+    InstanceEncoder,
+    Judges,
+    load_judge,
+    parts_of,
+    save_judge,
+)
+from perso_lite.pretrain.evaluate import ROWS, asked_truth, load_entries, rows_of
+from perso_lite.pretrain.judges import (
+    TrainableEncoder,
+    encoder_loss,
+    first_of_all,
+    instance_accuracy,
+    overlap,
+    reader_accuracy,
+    two_views,
     worn_out,
 )
-from perso_lite.pretrain.pictures import scene_of
-from perso_lite.world.captions import caption, parse
+from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_scene
+from perso_lite.pretrain.prompts import KINDS, base_prompts
+from perso_lite.world.captions import parse
+from perso_lite.world.oracle import truth_of
 from perso_lite.world.scenes import held_out
 
 
-def test_truth_is_what_the_caption_says():
-    for index in readable(3, 300):
-        scene = scene_of(3, index)
-        truth = dict(zip(ATTRIBUTES, truth_of(scene), strict=True))
-        said = parse(caption(scene, random.Random(index)))
-        class_word, color, pattern, accessory, _, _ = said.things[0]
-        if not scene.things[0].family:
-            assert ATTRIBUTES["class"][truth["class"]] == class_word
-        assert (truth["color"] == UNKNOWN) == (color is None)
-        if color:
-            assert ATTRIBUTES["color"][truth["color"]] == color
-        assert ATTRIBUTES["accessory"][truth["accessory"]] == (accessory or "none")
-        assert ATTRIBUTES["place"][truth["place"]] == (said.place or "studio")
-        assert ATTRIBUTES["style"][truth["style"]] == (said.style or "none")
-        if class_word != "person":
-            assert ATTRIBUTES["pattern"][truth["pattern"]] == (pattern or "plain")
-
-
-def test_saved_reader_reads_the_same(tmp_path):
+@pytest.mark.parametrize("kind", [AttributeReader, InstanceEncoder, FaceReader])
+def test_a_saved_judge_judges_the_same(kind, tmp_path):
     torch.manual_seed(0)
-    reader = AttributeReader().eval()
-    reader.load_state_dict(
-        {
-            k: v.half().float() if v.is_floating_point() else v
-            for k, v in reader.state_dict().items()
-        }
-    )
+    judge = kind().eval()
+    halved = {
+        k: v.half().float() if v.is_floating_point() else v
+        for k, v in judge.state_dict().items()
+    }
+    judge.load_state_dict(halved)
     pictures = torch.rand(3, 3, 64, 64) * 2 - 1
-    save_reader(reader, tmp_path / "reader.safetensors")
-    again = load_reader(tmp_path / "reader.safetensors")
-    assert torch.equal(again.read(pictures), reader.read(pictures))
-    assert reader.read(pictures).shape == (3, len(ATTRIBUTES))
+    save_judge(judge, tmp_path)
+    again = load_judge(kind, tmp_path)
+    for a, b in zip(again(pictures), judge(pictures), strict=True):
+        assert torch.equal(a, b)
+    assert not any(p.requires_grad for p in again.parameters())
+
+
+def test_a_missing_judge_is_named_in_a_sentence(tmp_path):
+    with pytest.raises(PersoError, match="attribute_reader"):
+        load_judge(AttributeReader, tmp_path)
+
+
+def test_judges_look_at_pictures_of_any_size():
+    torch.manual_seed(0)
+    encoder = InstanceEncoder().eval()
+    small = torch.rand(2, 3, 64, 64)
+    large = torch.nn.functional.interpolate(small, scale_factor=2, mode="nearest")
+    assert (encoder.encode(small) * encoder.encode(large)).sum(1).min() > 0.9
+    assert encoder.find_masks(large).shape == (2, 1, 128, 128)
 
 
 def test_wearing_out_blurs_but_keeps_the_picture():
@@ -64,35 +78,140 @@ def test_wearing_out_blurs_but_keeps_the_picture():
     assert (worn - picture).abs().mean() < 0.3
 
 
-def test_evaluation_scenes_are_fixed_and_hold_new_combinations():
-    scenes = evaluation_scenes(200)
-    assert scenes == evaluation_scenes(200)
-    assert all(len(s.things) == 1 and s.things[0].color for s in scenes)
-    new = [
-        held_out(s.things[0].class_word, s.place, s.things[0].accessory) for s in scenes
-    ]
-    assert 5 < sum(new) < 40
+def test_parts_of_a_mask_lie_where_they_should():
+    weights = torch.zeros(2, 16, 16)
+    weights[0, 4:12, 2:10] = 1
+    parts = parts_of(weights)
+    assert parts.shape == (2, 9, 16, 16)
+    assert torch.allclose(parts[0].sum((1, 2)), torch.ones(9), atol=1e-4)
+    assert torch.isfinite(parts).all() and parts[1].sum() < 1e-2  # nothing there
+    rows = (parts[0].sum(2) * torch.arange(16.0)).sum(1).view(3, 3)
+    columns = (parts[0].sum(1) * torch.arange(16.0)).sum(1).view(3, 3)
+    assert (rows[0] < rows[1] - 1).all() and (rows[1] < rows[2] - 1).all()
+    assert (columns[:, 0] < columns[:, 1] - 1).all()
+    assert parts[0][:, :4].sum() == 0 and parts[0][:, :, 10:].sum() == 0
 
 
-def test_the_table_counts_only_what_has_a_name():
-    class Always(AttributeReader):
+def test_a_subject_keeps_itself_under_all_its_words():
+    for kind in ("toys", "faces"):
+        things = [subject_scene(kind, 0, VIEWS * 5 + v).things[0] for v in range(VIEWS)]
+        assert len({(t.instance, t.theta, t.pattern) for t in things}) == 1
+        other = subject_scene(kind, 0, VIEWS * 6).things[0]
+        assert other.instance != things[0].instance
+    assert subject_scene("named", 0, VIEWS * 7) != subject_scene("named", 1, VIEWS * 7)
+
+
+def test_two_views_show_each_subject_twice_and_sisters_of_its_class():
+    pictures = np.zeros((16 * 6 * VIEWS, 1))
+    first, second = two_views(pictures, random.Random(0), 4, 16, 12)
+    assert (first // VIEWS == second // VIEWS).all() and (first != second).all()
+    classes = [int(s) % 16 for s in first // VIEWS]
+    assert len(set(classes)) == 4 and all(classes.count(c) == 3 for c in set(classes))
+    assert len(set(first // VIEWS)) == 12
+
+
+def test_an_encoder_learns_to_tell_sisters_apart(tmp_path):
+    pictures = painted_pictures(tmp_path, 32, 64, kind="faces")
+    assert pictures.shape == (32, 4, 64, 64)
+    torch.manual_seed(0)
+    wrapper = TrainableEncoder(FaceReader())
+    thetas = torch.rand(8, 18)
+    loss = encoder_loss(pictures, 16, 0, "faces", 1, thetas)
+    optimizer = torch.optim.Adam(wrapper.parameters(), 1e-3)
+    losses = []
+    for _ in range(8):
+        losses.append(loss({"faces": wrapper}, 0))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        assert all(p.grad is not None for p in wrapper.parameters())
+        optimizer.step()
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_retrieval_and_overlap_count_right():
+    vectors = torch.eye(4)
+    assert first_of_all(vectors, vectors) == 1
+    assert first_of_all(vectors, vectors[[1, 0, 2, 3]]) == 0.5
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    half = torch.zeros(1, 1, 4, 4)
+    half[..., :1] = 1
+    assert overlap(mask, mask) == 1
+    assert overlap(half, mask) == 0.5
+
+
+def test_shipped_judges_are_as_good_as_they_say():
+    noted = json.loads((JUDGES_FOLDER / "accuracy.json").read_text())
+    reader = load_judge(AttributeReader)
+    pictures = painted_pictures_of_seed(3, 256)
+    for name, row in reader_accuracy(reader, pictures, 3).items():
+        claim, n = noted["attribute reader"][name]["right"], row["n"]
+        spread = 4 * (max(claim * (1 - claim), 0.01) / n) ** 0.5
+        assert row["right"] > claim - spread, name
+
+
+def painted_pictures_of_seed(seed: int, count: int) -> np.ndarray:
+    """Fresh renders of the world as bytes."""
+    from perso_lite.pretrain.pictures import scene_of
+    from perso_lite.world.render import render
+
+    pictures, _ = render([scene_of(seed, i) for i in range(count)])
+    return (pictures.clamp(0, 1) * 255).round().byte().numpy()
+
+
+def test_shipped_instance_encoder_finds_a_toy_among_its_sisters():
+    noted = json.loads((JUDGES_FOLDER / "accuracy.json").read_text())["instances"]
+    row = instance_accuracy(load_judge(InstanceEncoder), 64, seed=5, sisters=20)
+    assert row["first of 21"] >= noted["first of 101"] - 0.06
+    assert row["mask overlap"] > noted["mask overlap"] - 0.05
+
+
+def test_shipped_prompts_are_those_the_code_makes():
+    stored = json.loads((DATA_FOLDER / "prompts" / "base.json").read_text())
+    assert stored == base_prompts()
+    assert len(stored) == 1000
+    kinds = [entry["kind"] for entry in stored]
+    assert {k: kinds.count(k) for k in KINDS} == {k: n for k, (n, _) in KINDS.items()}
+
+
+def test_new_prompts_ask_for_combinations_that_pretraining_never_shows():
+    for entry in base_prompts():
+        said = parse(entry["prompt"])
+        for class_word, _, _, accessory, *_ in said.things:
+            assert class_word is not None
+            never = held_out(class_word, said.place, accessory)
+            assert never == (entry["kind"] == "new"), entry
+
+
+def test_only_what_is_asked_for_is_judged():
+    for entry in load_entries(100):
+        said, truth = parse(entry["prompt"]), asked_truth(entry["scene"])
+        judged = {
+            name for name, t in zip(ATTRIBUTES, truth, strict=True) if t != UNKNOWN
+        }
+        thing = said.things[0]
+        assert ("style" in judged) == (said.style is not None)
+        assert ("place" in judged) == (said.place is not None)
+        if entry["kind"] in ("seen", "new"):
+            assert ("accessory" in judged) == (thing[3] is not None)
+            assert ("pattern" in judged) == (thing[2] is not None)
+
+
+def test_the_table_is_full_for_true_answers_and_empty_for_wrong_ones():
+    entries = [e for e in load_entries(120) if e["kind"] != "person"]
+    truth = torch.tensor([truth_of(entry["scene"]) for entry in entries])
+
+    class Oracle(AttributeReader):
+        shift = 0
+
         def read(self, pictures):
-            return torch.zeros(len(pictures), len(ATTRIBUTES), dtype=torch.long)
+            return truth + self.shift
 
-    scenes = evaluation_scenes(60)
-    pictures = torch.zeros(60, 3, 64, 64)
-    table = judged(Always(), scenes, pictures, pictures)
-    teddies = sum(s.things[0].class_word == "teddy" for s in scenes) / 60
-    assert table["class"]["drawn"][0] == pytest.approx(teddies)
-    assert table["class"]["n"] == 60
-    assert "place (new)" in table
-
-
-def test_bootstrap_interval_covers_the_mean_and_narrows():
-    few = torch.tensor([0.0, 1.0]).repeat(10)
-    many = few.repeat(25)
-    mean, low, high = bootstrap_interval(few)
-    assert low < mean == 0.5 < high
-    assert high - low == pytest.approx(2 * 1.96 * 0.5 / 20**0.5, rel=0.2)
-    _, low_many, high_many = bootstrap_interval(many)
-    assert high_many - low_many < (high - low) / 3
+    judges = Judges(Oracle(), None, None, None, None)
+    pictures = torch.zeros(len(entries), 3, 64, 64)
+    right = rows_of(judges, pictures, entries)
+    assert set(right) == {row for row, _, _ in ROWS}
+    assert all(values.min() == 1 for values in right.values())
+    judges.reader.shift = 1
+    wrong = rows_of(judges, pictures, entries)
+    assert all(values.max() == 0 for values in wrong.values())

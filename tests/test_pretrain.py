@@ -1,5 +1,6 @@
 """Pretraining: the tokenizer, resuming after any interruption, two processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -153,6 +154,8 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
         *("--pictures", "32", "--batch", "2", "--autoencoder-steps", "2"),
         *("--clip-batch", "4", "--clip-steps", "2"),
         *("--unet-batch", "2", "--unet-steps", "2", "--reader-steps", "1"),
+        *("--stages", "pictures", "autoencoder", "clip", "unet", "export"),
+        *("concepts", "prompts", "reader", "clip-judge"),
         *("--output", str(tmp_path / "data" / "base")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -165,3 +168,7 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
     image = pipeline("a red car", num_inference_steps=1).images[0]
     assert image.size == (64, 64)
     assert (tmp_path / "data" / "concepts" / "dotty-teddy" / "concept.json").exists()
+    judges = tmp_path / "data" / "judges"
+    noted = json.loads((judges / "accuracy.json").read_text())
+    assert set(noted) == {"attribute reader", "clip"}
+    assert (judges / "attribute_reader.safetensors").exists()

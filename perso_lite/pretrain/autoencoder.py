@@ -13,6 +13,7 @@ from perso_lite.pretrain.loop import Modules
 from perso_lite.pretrain.pictures import as_tensor
 
 LATENT_SIZE = 16
+DIVERGENCE = 1e-8  # a hundred times more let one of the four channels die
 
 
 def build_autoencoder(size: int) -> AutoencoderKL:
@@ -74,7 +75,7 @@ def autoencoder_loss(
         noise = torch.randn(noise_shape, generator=generator).to(device)
         guess, mean, log_variance = model(picture, noise)
         divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum() / batch
-        return reconstruction_loss(guess.float(), picture) + 1e-6 * divergence
+        return reconstruction_loss(guess.float(), picture) + DIVERGENCE * divergence
 
     return loss
 

@@ -19,12 +19,15 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from perso_lite.pretrain.pictures import scene_of
+from perso_lite.pretrain.prompts import write_prompts
 from perso_lite.pretrain.stages import (
     FRESH_SEED,
     export_base,
     fresh_pictures,
     train_autoencoder,
     train_clip,
+    train_encoder,
+    train_judging_clip,
     train_reader,
     train_unet,
     world_pictures,
@@ -34,7 +37,8 @@ from perso_lite.world.concepts import write_concepts
 from perso_lite.world.render import render
 
 STAGES = (
-    "pictures", "autoencoder", "clip", "unet", "reader", "export", "concepts",
+    "pictures", "autoencoder", "clip", "unet", "export", "concepts", "prompts",
+    "reader", "instances", "faces", "clip-judge",
 )  # fmt: skip
 
 
@@ -58,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--clip-steps", type=int, default=2000)
     p.add_argument("--unet-batch", type=int, default=32, help="per process")
     p.add_argument("--unet-steps", type=int, default=20000)
-    p.add_argument("--reader-steps", type=int, default=4000)
+    p.add_argument("--reader-steps", type=int, default=6000)
+    p.add_argument("--encoder-steps", type=int, default=3000)
+    p.add_argument("--start-from", help="a base whose weights stages begin with")
     p.add_argument("--sample-minutes", type=float, default=10)
     p.add_argument("--output", type=Path, default=Path("data/base"))
     return p
@@ -82,11 +88,18 @@ def main(argv: list[str] | None = None) -> None:
         train_clip(options, accelerator)
     if "unet" in options.stages:
         train_unet(options, accelerator)
-    if "reader" in options.stages:
-        train_reader(options, accelerator)
     if "export" in options.stages and accelerator.is_main_process:
         export_base(options)
     if "concepts" in options.stages and accelerator.is_main_process:
         write_concepts(options.output.parent / "concepts", options.size)
         write_world_sheet(options.output.parent / "pictures" / "world.png")
+    if "prompts" in options.stages and accelerator.is_main_process:
+        write_prompts(options.output.parent / "prompts")
+    if "reader" in options.stages:
+        train_reader(options, accelerator)
+    for name in ("instances", "faces"):
+        if name in options.stages:
+            train_encoder(options, accelerator, name)
+    if "clip-judge" in options.stages:
+        train_judging_clip(options, accelerator)
     accelerator.end_training()

@@ -1,114 +1,36 @@
-"""Judges: small networks that say what a picture shows, and never condition anything.
+"""How the judges of `perso_lite.judges` learn, and how good they are.
 
-The attribute reader looks at a picture of one thing and names its class, colour,
-pattern, place, accessory and style. It learns from true renders, blurred and noisy at
-random as generated pictures are, and is measured on renders of another seed before it
-judges anything else.
+All of them see true renders, blurred and made noisy at random, as generated pictures
+are; the encoders also see half of their pictures with the background painted grey, so
+that masked and plain pictures can both be judged. Each judge is measured on renders of
+another seed, and its accuracy is written beside it.
 """
 
+import json
 import random
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from perso_lite.judges import (
+    ATTRIBUTES,
+    UNKNOWN,
+    AttributeReader,
+    FaceReader,
+    SubjectEncoder,
+)
 from perso_lite.pretrain.loop import Modules
-from perso_lite.pretrain.pictures import as_tensor, scene_of
-from perso_lite.world.accessories import ACCESSORIES
-from perso_lite.world.places import PLACES
-from perso_lite.world.scenes import COLORS, Scene
-from perso_lite.world.shapes import PATTERNS
-from perso_lite.world.styles import STYLES
+from perso_lite.pretrain.pictures import VIEWS, as_tensor, scene_of, subject_scene
+from perso_lite.world.oracle import truth_of
+from perso_lite.world.people import people_names, people_thetas
+from perso_lite.world.render import render
 from perso_lite.world.toys import TOYS
 
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "class": (*TOYS, "person"),
-    "color": tuple(COLORS),
-    "pattern": PATTERNS,
-    "place": ("studio", *PLACES),
-    "accessory": ("none", *ACCESSORIES),
-    "style": ("none", *STYLES),
-}
-READER_FILE = "attribute_reader.safetensors"
-UNKNOWN = -100  # no word says it, so it is neither learnt nor judged
-
-
-def truth_of(scene: Scene) -> list[int]:
-    """What the reader should say of a scene of one thing, in the order of ATTRIBUTES.
-
-    A colour nobody asked for has no name; the colours of a person have none either.
-    """
-    thing = scene.things[0]
-    person = thing.class_word == "person"
-    said = {
-        "class": thing.class_word,
-        "color": thing.color,
-        "pattern": None if person else thing.pattern or "plain",
-        "place": scene.place or "studio",
-        "accessory": thing.accessory or "none",
-        "style": scene.style or "none",
-    }
-    return [
-        UNKNOWN if said[name] is None else labels.index(said[name])
-        for name, labels in ATTRIBUTES.items()
-    ]
-
-
-class AttributeReader(nn.Module):
-    """Six convolutions and one linear head an attribute."""
-
-    def __init__(self, width: int = 32):
-        super().__init__()
-        widths = [3, *(width * k for k in (1, 2, 2, 4, 4, 8))]
-        layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(pairwise(widths)):
-            layers += [nn.Conv2d(a, b, 3, 2 - i % 2, 1), nn.BatchNorm2d(b), nn.SiLU()]
-        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        self.hidden = nn.Sequential(nn.Linear(128 * width, 256), nn.SiLU())
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(256, len(labels)) for name, labels in ATTRIBUTES.items()}
-        )
-
-    def forward(self, picture: Tensor) -> list[Tensor]:
-        """Pictures `(batch, 3, 64, 64)` in [-1, 1] to scores `(batch, labels)` each."""
-        features = self.hidden(self.body(picture))
-        return [head(features) for head in self.heads.values()]
-
-    @torch.no_grad()
-    def read(self, pictures: Tensor) -> Tensor:
-        """The label of every attribute, `(batch, attributes)`."""
-        parts = [self(part) for part in pictures.split(256)]
-        return torch.cat([torch.stack([s.argmax(1) for s in p], 1) for p in parts])
-
-
-def save_reader(reader: AttributeReader, path: Path) -> None:
-    """Write the reader in half precision, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    state = {
-        k: v.half() if v.is_floating_point() else v
-        for k, v in reader.state_dict().items()
-    }
-    save_file({k: v.contiguous() for k, v in state.items()}, partial)
-    partial.replace(path)
-
-
-def load_reader(path: Path) -> AttributeReader:
-    """Read the shipped reader, in single precision and evaluation mode."""
-    reader = AttributeReader()
-    reader.load_state_dict(load_file(path))
-    return reader.eval().requires_grad_(False)
-
-
-def readable(seed: int, count: int) -> list[int]:
-    """The pictures of one thing without a worded augmentation."""
-    scenes = ((i, scene_of(seed, i)) for i in range(count))
-    return [i for i, s in scenes if len(s.things) == 1 and not s.augmentation]
+SISTERS = 100
 
 
 def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
@@ -124,38 +46,193 @@ def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
 def reader_loss(
     pictures: np.ndarray, batch: int, rank: int
 ) -> Callable[[Modules, int], Tensor]:
-    """Cross-entropy of every attribute that has a name."""
-    rows_of_one = readable(0, len(pictures))
-    truth = torch.tensor([truth_of(scene_of(0, i)) for i in rows_of_one])
+    """Cross-entropy of every attribute that a word could name."""
+    truth = torch.tensor([truth_of(scene_of(0, i)) for i in range(len(pictures))])
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = random.Random(f"reader/{step}/{rank}")
-        chosen = sorted(rng.choices(range(len(rows_of_one)), k=batch))
+        chosen = sorted(rng.sample(range(len(pictures)), batch))
         device = next(modules["reader"].parameters()).device
-        picture = as_tensor(pictures[[rows_of_one[i] for i in chosen]], device)
+        picture = as_tensor(pictures[chosen], device)
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         picture = worn_out(picture, generator).to(memory_format=torch.channels_last)
         target = truth[chosen].to(device)
-        scores = modules["reader"](picture)
+        known = (target != UNKNOWN).any(0)  # the mean over nothing is not a number
         losses = [
             F.cross_entropy(score.float(), target[:, i], ignore_index=UNKNOWN)
-            for i, score in enumerate(scores)
+            for i, score in enumerate(modules["reader"](picture))
+            if known[i]
         ]
         return torch.stack(losses).sum()
 
     return loss
 
 
-def right_or_wrong(reader: AttributeReader, pictures: Tensor, truth: Tensor) -> dict:
-    """Per attribute, a tensor of 0 and 1 for the pictures that have a true label."""
-    right = reader.read(pictures) == truth
+def two_views(
+    pictures: np.ndarray, rng: random.Random, families: int, sisters: int, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two different views each of `rows` subjects, `rows / families` of a class.
+
+    Subject s stands in pictures `s * VIEWS` to `(s + 1) * VIEWS - 1`, and its class is
+    `s % sisters`. Returns the pictures' indices, subject by subject.
+    """
+    subjects = []
+    for class_index in rng.sample(range(sisters), families):
+        same = range(class_index, len(pictures) // VIEWS, sisters)
+        subjects += rng.sample(same, rows // families)
+    views = [rng.sample(range(VIEWS), 2) for _ in subjects]
+    first = [s * VIEWS + a for s, (a, _) in zip(subjects, views, strict=True)]
+    second = [s * VIEWS + b for s, (_, b) in zip(subjects, views, strict=True)]
+    return np.array(first), np.array(second)
+
+
+def without_background(picture: Tensor, mask: Tensor, rng: random.Random) -> Tensor:
+    """Mid grey (0) behind the subject in half of the pictures."""
+    keep = torch.tensor([rng.random() < 0.5 for _ in picture], device=picture.device)
+    return torch.where(keep[:, None, None, None], picture, picture * mask)
+
+
+def encoder_loss(
+    pictures: np.ndarray,
+    batch: int,
+    rank: int,
+    name: str,
+    classes: int,
+    thetas: Tensor | None = None,
+) -> Callable[[Modules, int], Tensor]:
+    """Two views of a subject find each other among its sisters; the mask is found too.
+
+    `pictures` `(count, 4, size, size)` have the subject's mask as the fourth channel;
+    with `thetas` `(subjects, 18)` the face numbers are learnt besides.
+    """
+    families = min(4, classes)
+
+    def loss(modules: Modules, step: int) -> Tensor:
+        rng = random.Random(f"{name}/{step}/{rank}")
+        first, second = two_views(pictures, rng, families, classes, batch // 2)
+        rows = np.concatenate([first, second])
+        model = modules[name]
+        device = next(model.parameters()).device
+        stored = torch.from_numpy(np.array(pictures[rows])).to(device).float()
+        mask = stored[:, 3:] / 255
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        picture = worn_out(stored[:, :3] / 127.5 - 1, generator)
+        picture = without_background(picture, mask, rng)
+        picture = picture.to(memory_format=torch.channels_last)
+        target = None if thetas is None else thetas[rows // VIEWS].to(device)
+        return encoder_losses(model(picture, target), mask)
+
+    return loss
+
+
+def encoder_losses(output: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+    """The sum of finding each other, finding the mask and reading the face."""
+    vectors, mask_logits, face_error = output
+    a, b = vectors.chunk(2)
+    alike = a @ b.T / 0.07
+    target = torch.arange(len(a), device=a.device)
+    found = (F.cross_entropy(alike, target) + F.cross_entropy(alike.T, target)) / 2
+    coarse = F.interpolate(mask, size=mask_logits.shape[-2:], mode="area")[:, 0]
+    covered = F.binary_cross_entropy_with_logits(mask_logits.float(), coarse)
+    return found + covered + 10 * face_error
+
+
+class TrainableEncoder(torch.nn.Module):
+    """One forward pass for training: vector, mask, and how wrong the face is."""
+
+    def __init__(self, encoder: SubjectEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, picture: Tensor, theta: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (and true face numbers) to vectors, mask logits and face error."""
+        pooled, logits = self.encoder.features(picture)
+        vectors = F.normalize(self.encoder.describe(pooled).float(), dim=-1)
+        error = vectors.new_zeros(())
+        if theta is not None:
+            error = F.mse_loss(self.encoder.numbers(pooled).float(), theta)
+        return vectors, logits, error
+
+
+def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) -> dict:
+    """Per attribute, how often fresh renders are read right, and of how many."""
+    truth = torch.tensor([truth_of(scene_of(seed, i)) for i in range(len(pictures))])
+    right = reader.read(as_tensor(pictures)) == truth
     known = truth != UNKNOWN
-    return {name: right[known[:, i], i].float() for i, name in enumerate(ATTRIBUTES)}
+    return {
+        name: {
+            "n": int(known[:, i].sum()),
+            "right": round(right[known[:, i], i].float().mean().item(), 4),
+        }
+        for i, name in enumerate(ATTRIBUTES)
+    }
 
 
-def bootstrap_interval(values: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % bootstrap interval."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(len(values), (2000, len(values)), generator=generator)
-    low, high = values[rows].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return values.mean().item(), low, high
+def first_of_each(queries: Tensor, gallery: Tensor, wanted: Tensor) -> Tensor:
+    """1 where a query `(n, dim)` is nearest to the entry it wants `(n,)`, else 0."""
+    return ((queries @ gallery.T).argmax(1) == wanted).float()
+
+
+def first_of_all(queries: Tensor, gallery: Tensor) -> float:
+    """How often query i is nearest to entry i of the gallery; both `(n, dim)`."""
+    return first_of_each(queries, gallery, torch.arange(len(queries))).mean().item()
+
+
+def overlap(found: Tensor, mask: Tensor) -> float:
+    """Mean intersection over union of found and true masks, both cut at a half."""
+    found, mask = found > 0.5, mask > 0.5
+    union = (found | mask).sum((1, 2, 3)).clamp(min=1)
+    return ((found & mask).sum((1, 2, 3)) / union).mean().item()
+
+
+def instance_accuracy(
+    encoder: SubjectEncoder, size: int, seed: int = 1, sisters: int = SISTERS
+) -> dict:
+    """Retrieval of a toy among its sisters, for every class, on fresh renders."""
+    classes, found, overlaps = len(TOYS), [], []
+    for class_index in range(classes):
+        toys = [class_index + classes * i for i in range(sisters + 1)]
+        scenes = [
+            subject_scene("toys", seed, t * VIEWS + v) for v in (0, 1) for t in toys
+        ]
+        pictures, masks = render(scenes, size)
+        pictures = pictures.clamp(0, 1) * 2 - 1
+        queries, gallery = encoder.encode(pictures).chunk(2)
+        found.append(first_of_all(queries, gallery))
+        overlaps.append(overlap(encoder.find_masks(pictures), masks[:, :1]))
+    return {
+        "n": classes * (sisters + 1),
+        f"first of {sisters + 1}": round(float(np.mean(found)), 4),
+        "worst class": round(min(found), 4),
+        "mask overlap": round(float(np.mean(overlaps)), 4),
+    }
+
+
+def face_accuracy(reader: FaceReader, size: int) -> dict:
+    """Recognition of the 400 named people (it never saw one), and of face numbers."""
+    count = len(people_names())
+    scenes = [
+        subject_scene("named", v, i * VIEWS) for v in (0, 1) for i in range(count)
+    ]
+    pictures, _ = render(scenes, size)
+    pictures = pictures.clamp(0, 1) * 2 - 1
+    queries, gallery = reader.encode(pictures).chunk(2)
+    with torch.no_grad():
+        guess = reader.theta(pictures[:count])
+    error = (guess - people_thetas()).abs()
+    return {
+        "n": count,
+        f"first of {count}": round(first_of_all(queries, gallery), 4),
+        "mean error of face numbers": round(error.mean().item(), 4),
+    }
+
+
+def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:
+    """Add a judge's accuracy to `accuracy.json`, and print it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "accuracy.json"
+    noted = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**noted, judge: accuracy}, indent=1) + "\n")
+    print(f"{judge}: {json.dumps(accuracy)}")

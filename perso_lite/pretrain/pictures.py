@@ -1,7 +1,9 @@
 """Stage 0: the pictures of the pretraining world, painted once and kept on disk.
 
 Picture i of a world is made from its own seed, so its scene (and a fresh caption for
-it) can be had at any time without storing anything but pixels.
+it) can be had at any time without storing anything but pixels. Besides the world there
+are pictures of subjects, `VIEWS` of each under different words, for the judges that
+have to tell one toy or face from another.
 """
 
 import hashlib
@@ -9,6 +11,7 @@ import json
 import multiprocessing
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,18 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from perso_lite.world.accessories import ACCESSORIES
+from perso_lite.world.backdrops import MOOD_NUMBERS
 from perso_lite.world.captions import caption
+from perso_lite.world.people import EXPRESSIONS, THETA, people_thetas
+from perso_lite.world.places import PLACES
 from perso_lite.world.render import render
-from perso_lite.world.scenes import Scene, sample_scene
+from perso_lite.world.scenes import Scene, Thing, sample_instance, sample_scene
+from perso_lite.world.shapes import PATTERNS
+from perso_lite.world.toys import TOYS
 
 CHUNK = 512
+VIEWS = 4  # pictures of each subject
 
 
 def scene_of(seed: int, index: int) -> Scene:
@@ -28,13 +38,52 @@ def scene_of(seed: int, index: int) -> Scene:
     return sample_scene(random.Random(f"{seed}/{index}"))
 
 
-def world_fingerprint(seed: int) -> str:
+def subject_of(kind: str, seed: int, subject: int) -> Thing:
+    """A toy, a stranger or one of the named people (whatever the seed), by number."""
+    rng = random.Random(f"{kind}/{seed}/{subject}")
+    if kind == "toys":
+        pattern = rng.choice(PATTERNS[1:]) if rng.random() < 0.4 else None
+        class_word = list(TOYS)[subject % len(TOYS)]
+        return Thing(class_word, sample_instance(rng), pattern=pattern)
+    theta = tuple(rng.random() for _ in THETA)
+    if kind == "named":
+        theta = tuple(people_thetas()[subject].tolist())
+    return Thing("person", sample_instance(rng), theta=theta)
+
+
+def subject_scene(kind: str, seed: int, index: int) -> Scene:
+    """View `index % VIEWS` of subject `index // VIEWS`, under words of its own."""
+    thing = subject_of(kind, seed, index // VIEWS)
+    rng = random.Random(f"{kind}/{seed}/view/{index}")
+    person = thing.class_word == "person"
+    accessories = [a for a in ACCESSORIES if not (person and a == "balloon")]
+    thing = replace(
+        thing,
+        accessory=rng.choice(accessories) if rng.random() < 0.3 else None,
+        expression=rng.choice(EXPRESSIONS) if person and rng.random() < 0.5 else None,
+    )
+    return Scene(
+        (thing,),
+        place=rng.choice(list(PLACES)) if rng.random() < 0.7 else None,
+        mood=tuple(rng.random() for _ in range(MOOD_NUMBERS)),
+        framing=tuple(rng.random() for _ in range(4)),
+    )
+
+
+def scene_by_kind(kind: str, seed: int, index: int) -> Scene:
+    """The scene of picture `index`: of the "world", or of "toys" or "faces"."""
+    if kind == "world":
+        return scene_of(seed, index)
+    return subject_scene(kind, seed, index)
+
+
+def world_fingerprint(seed: int, kind: str = "world") -> str:
     """A short hash of the first scenes: it changes when the world's sampling does.
 
     Painted pictures are matched with captions through their index alone, so pictures of
     an older world must not be used with captions of a newer one.
     """
-    scenes = repr([scene_of(seed, index) for index in range(64)])
+    scenes = repr([scene_by_kind(kind, seed, index) for index in range(64)])
     return hashlib.sha256(scenes.encode()).hexdigest()[:8]
 
 
@@ -43,33 +92,44 @@ def captions_of(seed: int, indices: list[int], rng: random.Random) -> list[str]:
     return [caption(scene_of(seed, index), rng) for index in indices]
 
 
-def _paint_chunk(job: tuple[int, int, int, int, str]) -> tuple[int, np.ndarray]:
-    seed, start, stop, size, device = job
+def _paint_chunk(job: tuple[int, int, int, int, str, str]) -> tuple[int, np.ndarray]:
+    seed, start, stop, size, device, kind = job
     torch.set_num_threads(1)
-    scenes = [scene_of(seed, i) for i in range(start, stop)]
-    pictures, _ = render(scenes, size, device, chunk=64 if device == "cpu" else 512)
+    scenes = [scene_by_kind(kind, seed, i) for i in range(start, stop)]
+    chunk = 64 if device == "cpu" else 512
+    pictures, masks = render(scenes, size, device, chunk)
+    if kind != "world":
+        pictures = torch.cat([pictures, masks[:, :1]], dim=1)
     return start, (pictures.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def painted_pictures(
-    folder: Path, count: int, size: int, seed: int = 0, device: str = "cpu"
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int = 0,
+    device: str = "cpu",
+    kind: str = "world",
 ) -> np.ndarray:
     """Pictures `(count, 3, size, size)` as bytes, memory-mapped, painted if missing.
 
+    Pictures of "toys" and "faces" have the subject's mask as a fourth channel.
     Painting is resumed after any interruption: a small file beside the pictures lists
     the finished chunks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    world = world_fingerprint(seed)
-    path = folder / f"pictures-{size}px-seed{seed}-{count}-{world}.npy"
+    world = world_fingerprint(seed, kind)
+    prefix = "pictures" if kind == "world" else kind
+    path = folder / f"{prefix}-{size}px-seed{seed}-{count}-{world}.npy"
+    channels = 3 if kind == "world" else 4
     done_path = path.with_suffix(".done.json")
     done = set(json.loads(done_path.read_text())) if done_path.exists() else set()
     mode = "r+" if path.exists() else "w+"
     pictures = np.lib.format.open_memmap(
-        path, mode, dtype=np.uint8, shape=(count, 3, size, size)
+        path, mode, dtype=np.uint8, shape=(count, channels, size, size)
     )
     jobs = [
-        (seed, start, min(start + CHUNK, count), size, device)
+        (seed, start, min(start + CHUNK, count), size, device, kind)
         for start in range(0, count, CHUNK)
         if start not in done
     ]

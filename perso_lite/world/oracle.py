@@ -1,0 +1,278 @@
+"""The world's own answer to a prompt: what a perfect model would have drawn.
+
+A prompt in the world's words becomes a scene again, and a scene can be painted. What
+the prompt does not say is drawn at random, as in pretraining, except for the thing that
+a placeholder stands for: it is the very toy or person of a concept.
+"""
+
+import functools
+import random
+from dataclasses import replace
+
+from torch import Tensor
+
+from perso_lite.concepts import Concept
+from perso_lite.errors import PersoError
+from perso_lite.judges import ATTRIBUTES, UNKNOWN
+from perso_lite.world.backdrops import MOOD_NUMBERS
+from perso_lite.world.captions import Words, parse, vocabulary
+from perso_lite.world.concepts import thing_from_truth
+from perso_lite.world.people import THETA, people_names, people_thetas
+from perso_lite.world.render import render
+from perso_lite.world.scenes import Scene, Thing, sample_instance
+from perso_lite.world.toys import FAMILIES, FAMILY_OF
+
+SOMETHING = "it"  # no word of the world: stands for the placeholder in a sentence
+COLORLESS_STYLES = ("sketch", "neon")  # such pictures do not keep colours
+LEFT_OUT = ("none", "plain", "studio")  # what a picture shows if nobody asks
+
+
+def read_prompt(
+    prompt: str, placeholder_token: str | None = None, class_word: str | None = None
+) -> tuple[Words, list[int]]:
+    """What a prompt says, and which of its things the placeholder stands for.
+
+    Args:
+        prompt: in the world's words, for example "a <toy> next to a red teddy".
+        placeholder_token: for example "<toy>"; default: there is none.
+        class_word: what is read in its place, for example "teddy". Where the prompt
+            says both ("a <toy> teddy"), they are one thing.
+
+    Returns:
+        The words, and indices into `words.things` (none without a placeholder).
+
+    Raises:
+        PersoError: the prompt has a word that the world does not know, a thing
+            without a class, or more than three things.
+    """
+    prompt, sentence = prompt.lower(), prompt.lower()
+    if placeholder_token and class_word:
+        prompt = prompt.replace(f"{placeholder_token} {class_word}", placeholder_token)
+        sentence = prompt.replace(placeholder_token, class_word)
+    _check_words(sentence)
+    words = parse(sentence)
+    if any(thing[0] is None for thing in words.things) or len(words.things) > 3:
+        raise PersoError(
+            f'The world cannot paint "{sentence}": it wants one to three things, each '
+            'with a class, for example "a cat" or "a red mug next to a robot".'
+        )
+    if sentence == prompt:
+        return words, []
+    if len(words.things) == 1:
+        return words, [0]
+    blanked = parse(prompt.replace(placeholder_token, SOMETHING))
+    ours = [i for i, thing in enumerate(blanked.things) if thing[0] is None]
+    return words, ours
+
+
+def _check_words(sentence: str) -> None:
+    """Refuse a sentence with a word nothing would be painted for."""
+    spaced = sentence.replace("-", " - ").replace(",", " , ")
+    strange = [word for word in spaced.split() if word not in _known_words()]
+    if strange:
+        raise PersoError(
+            f'The world has no word "{strange[0]}", so it cannot paint "{sentence}". '
+            "Say it in the words of perso_lite/world/words.py, and name the class "
+            "word if this is a placeholder."
+        )
+
+
+@functools.cache
+def _known_words() -> frozenset[str]:
+    return frozenset(vocabulary())
+
+
+def thing_said(said: tuple, rng: random.Random) -> Thing:
+    """A thing with what the prompt says of it; the rest of it is drawn at random.
+
+    `said` is one of `Words.things`. "An animal" becomes any of that family, "a person"
+    a stranger, and a name the face of the person who has it.
+    """
+    class_word, color, pattern, accessory, name, expression = said
+    family = class_word in FAMILIES
+    if family:
+        members = [toy for toy, other in FAMILY_OF.items() if other == class_word]
+        class_word = rng.choice(members)
+    theta = None
+    if name:
+        theta = tuple(people_thetas()[people_names().index(name)].tolist())
+    elif class_word == "person":
+        theta = tuple(rng.random() for _ in THETA)
+    instance = sample_instance(rng)
+    return Thing(
+        class_word, instance, family, color, pattern, accessory, name, expression, theta
+    )
+
+
+def thing_itself(thing: Thing, said: tuple) -> Thing:
+    """A concept's own toy or person, changed only in what the prompt says of it."""
+    class_word, color, pattern, accessory, _, expression = said
+    return replace(
+        thing,
+        family=class_word in FAMILIES,
+        color=color or thing.color,
+        pattern=pattern or thing.pattern,
+        accessory=accessory,
+        expression=expression,
+    )
+
+
+def scene_for(
+    prompt: str,
+    rng: random.Random,
+    thing: Thing | None = None,
+    placeholder_token: str | None = None,
+    class_word: str | None = None,
+) -> Scene:
+    """A scene that shows everything a prompt says.
+
+    Args:
+        prompt: in the world's words, with or without a placeholder.
+        rng: draws what the prompt leaves open, as in pretraining.
+        thing: the toy or person that the placeholder stands for; default: any of its
+            class.
+        placeholder_token: for example "<toy>"; default: there is none.
+        class_word: read in its place (default: the thing's own).
+
+    Raises:
+        PersoError: the prompt cannot be read, or says no placeholder for `thing`.
+    """
+    if class_word is None and thing is not None:
+        class_word = thing.class_word
+    words, ours = read_prompt(prompt, placeholder_token, class_word)
+    if thing is not None and not ours:
+        raise PersoError(
+            f'"{prompt}" does not say which of its things is the concept: put its '
+            f"placeholder ({placeholder_token}) where the concept belongs."
+        )
+    things = [thing_said(said, rng) for said in words.things]
+    if thing is not None:
+        for i in ours:
+            things[i] = thing_itself(thing, words.things[i])
+    return Scene(
+        tuple(things),
+        words.place,
+        words.style,
+        words.augmentation,
+        words.relation,
+        mood=tuple(rng.random() for _ in range(MOOD_NUMBERS)),
+        framing=tuple(rng.random() for _ in range(4)),
+    )
+
+
+def true_pictures(
+    prompt: str,
+    count: int,
+    seed: int = 0,
+    size: int = 64,
+    concept: Concept | None = None,
+    placeholder_token: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Paint what a prompt asks for.
+
+    Args:
+        prompt: in the world's words.
+        count: pictures, each with other details.
+        seed: of the details.
+        size: pixels a side (ours: 64).
+        concept: a shipped concept, which the placeholder stands for.
+        placeholder_token: default: the concept's.
+
+    Returns:
+        Pictures `(count, 3, size, size)` in [0, 1], and masks
+        `(count, 1, size, size)` of the concept's thing, otherwise of the first.
+
+    Raises:
+        PersoError: the prompt cannot be read, or nobody knows the concept's truth.
+    """
+    thing = class_word = None
+    if concept is not None:
+        if concept.truth is None:
+            raise PersoError(
+                f"Only shipped concepts can be painted again: {concept.name} comes "
+                "from pictures alone. Leave out the oracle, or take a shipped one."
+            )
+        thing, class_word = thing_from_truth(concept.truth), concept.class_word
+        placeholder_token = placeholder_token or concept.placeholder_token
+    rngs = [random.Random(f"{prompt}/{seed}/{i}") for i in range(count)]
+    scenes = [
+        scene_for(prompt, rng, thing, placeholder_token, class_word) for rng in rngs
+    ]
+    pictures, masks = render(scenes, size)
+    _, ours = read_prompt(prompt, placeholder_token, class_word)
+    which = ours[0] if ours else 0
+    return pictures.clamp(0, 1), masks[:, which : which + 1].clamp(0, 1)
+
+
+def truth_of(scene: Scene) -> list[int]:
+    """What the reader should say of a scene: a label an attribute, in their order.
+
+    `UNKNOWN` is what no word says or no picture keeps: a colour nobody asked for, the
+    colours of a person, any colour in a sketch. Of two things, the first is the left or
+    upper one; of three, only what surrounds them has a label.
+    """
+    things, first = scene.things, scene.things[0]
+    person = first.class_word == "person"
+    said: dict[str, str | None] = dict.fromkeys(ATTRIBUTES)
+    said["place"] = scene.place or "studio"
+    said["style"] = scene.style or "none"
+    said["augmentation"] = scene.augmentation or "none"
+    if len(things) < 3:
+        said["class"], said["color"] = first.class_word, _visible_color(scene, first)
+        said["pattern"] = None if person else first.pattern or "plain"
+    if len(things) == 1:
+        said["accessory"] = first.accessory or "none"
+        said["second class"] = "none"
+    elif len(things) == 2:
+        second = things[1]
+        said["second class"] = second.class_word
+        said["second color"] = _visible_color(scene, second)
+        if first.pattern or second.pattern:
+            said["pattern"] = None
+    return [
+        UNKNOWN if said[name] is None else labels.index(said[name])
+        for name, labels in ATTRIBUTES.items()
+    ]
+
+
+def _visible_color(scene: Scene, thing: Thing) -> str | None:
+    """The colour a caption may give a thing, if the picture still shows it."""
+    colorless = scene.style in COLORLESS_STYLES or scene.augmentation == "grayscale"
+    return None if colorless or thing.class_word == "person" else thing.color
+
+
+def truth_of_prompt(
+    prompt: str, placeholder_token: str | None = None, class_word: str | None = None
+) -> list[int]:
+    """What a picture should show of what a prompt says, in the order of ATTRIBUTES.
+
+    As `truth_of`, for a prompt: what it leaves out is absent (no accessory, no style,
+    no pattern, a plain studio), but a family ("an animal") has no class, and a
+    placeholder's pattern and colour are its own business unless the prompt says them.
+    """
+    words, ours = read_prompt(prompt, placeholder_token, class_word)
+    scene = scene_for(prompt, random.Random(0), None, placeholder_token, class_word)
+    truth = dict(zip(ATTRIBUTES, truth_of(scene), strict=True))
+    for name, thing in zip(("class", "second class"), scene.things, strict=False):
+        if thing.family:
+            truth[name] = UNKNOWN
+    if ours and not any(pattern for _, _, pattern, *_ in words.things):
+        truth["pattern"] = UNKNOWN
+    return list(truth.values())
+
+
+def asked_of_prompt(
+    prompt: str, placeholder_token: str | None = None, class_word: str | None = None
+) -> list[int]:
+    """The part of `truth_of_prompt` that takes following the prompt; else UNKNOWN.
+
+    Left out are what the prompt does not mention, and the class of its subject: the
+    placeholder's thing, or the first one.
+    """
+    _, ours = read_prompt(prompt, placeholder_token, class_word)
+    subjects = [("class", "second class", None)[i] for i in ours or [0]]
+    truth = truth_of_prompt(prompt, placeholder_token, class_word)
+    return [
+        UNKNOWN if name in subjects or labels[max(label, 0)] in LEFT_OUT else label
+        for (name, labels), label in zip(ATTRIBUTES.items(), truth, strict=True)
+    ]
