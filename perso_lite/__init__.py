@@ -25,6 +25,22 @@ _HOME = {
     "TextualInversion": "methods.textual_inversion",
     "generate": "sampling",
     "contact_sheet": "plots",
+    "load_judges": "judges",
+    "true_pictures": "world.oracle",
+    "score_concept": "evaluation",
+    "class_prior_scores": "evaluation",
+    "oracle_scores": "evaluation",
+    "ConceptScores": "evaluation",
+    "between": "metrics",
+    "bootstrap_interval": "metrics",
+    "instance_similarity": "metrics",
+    "clip_image_similarity": "metrics",
+    "clip_text_similarity": "metrics",
+    "attribute_accuracy": "metrics",
+    "prompt_accuracy": "metrics",
+    "attention_against_mask": "metrics",
+    "drift": "metrics",
+    "drift_by_chance": "metrics",
 }
 
 __all__ = list(_HOME)

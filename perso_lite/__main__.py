@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perso_lite.method import Method
 
 # commands with a parser of their own
-FORWARDED = {"pretrain": "pretrain", "evaluate": "pretrain.evaluate"}
+FORWARDED = {"pretrain": "pretrain", "evaluate": "evaluation"}
 TOUR_PROMPTS = (
     "a photo of a {}",
     "a {} on a beach",
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     draw.set_defaults(run=run_generate)
 
     commands.add_parser("pretrain", help="make the shipped base again (--help there)")
-    commands.add_parser("evaluate", help="measure the base (--help there)")
+    commands.add_parser("evaluate", help="measure base or methods (--help there)")
     return top
 
 

@@ -1,5 +1,6 @@
 """Pretraining: the tokenizer, resuming after any interruption, two processes."""
 
+import argparse
 import json
 import os
 import signal
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTokenizer
 
+from perso_lite.files import DATA_FOLDER
 from perso_lite.pretrain.clip import contrastive_loss
 from perso_lite.pretrain.loop import Stage, learning_rate_at, train
 from perso_lite.pretrain.pictures import painted_pictures, scene_of
+from perso_lite.pretrain.stages import first_weights
 from perso_lite.pretrain.tokenizer import (
     CONTEXT_LENGTH,
     build_tokenizer,
@@ -143,6 +147,18 @@ def test_unet_has_the_sixteen_cross_attention_layers_of_sd_1():
     sides = [n.split(".")[0] for n in names]
     assert (sides.count("down_blocks"), sides.count("up_blocks")) == (6, 9)
     assert len(names) == 16
+
+
+def test_training_can_start_from_a_finished_base():
+    options = argparse.Namespace(start_from=str(DATA_FOLDER / "base"))
+    unet = first_weights(options, UNet2DConditionModel, "unet", build_unet)
+    shipped = load_file(DATA_FOLDER / "base/unet/diffusion_pytorch_model.safetensors")
+    assert unet.dtype == torch.float32
+    for name, weight in unet.state_dict().items():
+        assert torch.equal(weight, shipped[name].float()), name
+    options.start_from = None
+    fresh = first_weights(options, UNet2DConditionModel, "unet", build_unet)
+    assert not torch.equal(fresh.conv_in.weight, unet.conv_in.weight)
 
 
 def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path):

@@ -2,9 +2,13 @@
 
 Stages run in order and each goes on from its last checkpoint: pictures are painted,
 the autoencoder learns to compress them, a small CLIP learns which caption belongs to
-which picture, the U-Net learns to denoise latents given captions, and a reader learns
-to judge the result. Everything goes to `--folder` until `export` writes the finished
-diffusers folder.
+which picture, and the U-Net learns to denoise latents given captions. Everything goes
+to `--folder` until `export` writes the finished diffusers folder. Judges learn next,
+and `measure` puts into `data/` everything that depends on the base; after any change of
+the base, `--stages export measure` is enough.
+
+`--start-from data/base` begins the autoencoder and the U-Net with shipped weights where
+there is no checkpoint, to go on where an earlier training ended.
 
 On one device this is all there is to type. Several GPUs: `accelerate launch -m
 perso_lite pretrain`. Several CPU processes: `torchrun --nproc_per_node 2 -m perso_lite
@@ -12,12 +16,15 @@ pretrain` with OMP_NUM_THREADS=1.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from perso_lite import evaluation
+from perso_lite.__main__ import main as run_command
 from perso_lite.pretrain.pictures import scene_of
 from perso_lite.pretrain.prompts import write_prompts
 from perso_lite.pretrain.stages import (
@@ -38,7 +45,7 @@ from perso_lite.world.render import render
 
 STAGES = (
     "pictures", "autoencoder", "clip", "unet", "export", "concepts", "prompts",
-    "reader", "instances", "faces", "clip-judge",
+    "reader", "instances", "faces", "clip-judge", "measure",
 )  # fmt: skip
 
 
@@ -47,6 +54,17 @@ def write_world_sheet(path: Path, size: int = 96) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
     save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
+
+
+def measure(output: Path, scratch: Path) -> None:
+    """All that is said about a base: two tables, a sample sheet, the tour's picture."""
+    evaluation.main(["base", "--base", str(output), "--out", str(scratch)])
+    evaluation.main(["methods", "--base", str(output), "--out", str(scratch)])
+    run_command(["tour", "--base", str(output), "--out", str(scratch)])
+    for name in ("base.json", "methods.json"):
+        shutil.copy(scratch / name, output.parent / "judges" / name)
+    shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
+    shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,4 +120,6 @@ def main(argv: list[str] | None = None) -> None:
             train_encoder(options, accelerator, name)
     if "clip-judge" in options.stages:
         train_judging_clip(options, accelerator)
+    if "measure" in options.stages and accelerator.is_main_process:
+        measure(options.output, options.folder / "measured")
     accelerator.end_training()

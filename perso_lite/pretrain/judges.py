@@ -43,6 +43,27 @@ def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
     return soft + 0.05 * torch.rand((), generator=generator).item() * noise
 
 
+def mirrored(picture: Tensor, truth: Tensor, rng: random.Random) -> Tensor:
+    """Every other picture of one thing from the other side, if sides are not said."""
+    names = list(ATTRIBUTES)
+    alone = truth[:, names.index("second class")] == 0
+    moved = truth[:, names.index("augmentation")]
+    sides = [ATTRIBUTES["augmentation"].index(f"on the {s}") for s in ("left", "right")]
+    flip = torch.tensor([rng.random() < 0.5 for _ in truth])
+    for side in sides:
+        flip &= moved != side
+    flip = (flip & alone).to(picture.device)
+    return torch.where(flip[:, None, None, None], picture.flip(3), picture)
+
+
+def shifted(picture: Tensor, rng: random.Random, most: int = 4) -> Tensor:
+    """All pictures moved by up to `most` pixels, their edges repeated."""
+    x, y = rng.randint(0, 2 * most), rng.randint(0, 2 * most)
+    size = picture.shape[-1]
+    padded = F.pad(picture, [most] * 4, mode="replicate")
+    return padded[..., y : y + size, x : x + size]
+
+
 def reader_loss(
     pictures: np.ndarray, batch: int, rank: int
 ) -> Callable[[Modules, int], Tensor]:
@@ -54,6 +75,7 @@ def reader_loss(
         chosen = sorted(rng.sample(range(len(pictures)), batch))
         device = next(modules["reader"].parameters()).device
         picture = as_tensor(pictures[chosen], device)
+        picture = shifted(mirrored(picture, truth[chosen], rng), rng)
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         picture = worn_out(picture, generator).to(memory_format=torch.channels_last)
         target = truth[chosen].to(device)

@@ -148,8 +148,9 @@ def parse(text: str) -> Words:
     relation, _ = _lookup(RELATION_WORDS, text)
     if relation is None:
         return Words((_parse_thing(text),), place, style, augmentation)
+    text = f" {text} "
     phrase = max((p for p in RELATION_WORDS[relation] if f" {p} " in text), key=len)
-    left, right = f" {text} ".split(f" {phrase} ", 1)
+    left, right = text.split(f" {phrase} ", 1)
     pieces = [*left.split(" , "), right]
     things = tuple(_parse_thing(piece) for piece in pieces)
     return Words(things, place, style, augmentation, relation)
