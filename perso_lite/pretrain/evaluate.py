@@ -25,7 +25,7 @@ from perso_lite.pretrain.judges import first_of_each
 from perso_lite.pretrain.pictures import VIEWS, subject_scene
 from perso_lite.pretrain.unet import save_sheet
 from perso_lite.sampling import generate
-from perso_lite.world.oracle import scene_for, truth_of
+from perso_lite.world.oracle import LEFT_OUT, scene_for, truth_of
 from perso_lite.world.people import people_names
 from perso_lite.world.render import render
 from perso_lite.world.scenes import Scene
@@ -46,17 +46,14 @@ ROWS = (
     ("both, with their colors", ("pair",), ("color", "second color")),
     ("augmentation", ("augmented",), ("augmentation",)),
 )
-NOT_ASKED = {"pattern": "plain", "accessory": "none", "style": "none",
-             "place": "studio"}  # fmt: skip
 
 
 def asked_truth(scene: Scene) -> list[int]:
     """The truth of a scene, unknown where its prompt asks for nothing."""
     truth = truth_of(scene)
-    names = zip(ATTRIBUTES.items(), truth, strict=True)
     return [
-        UNKNOWN if labels[t] == NOT_ASKED.get(name) else t
-        for (name, labels), t in names
+        UNKNOWN if labels[max(label, 0)] in LEFT_OUT else label
+        for labels, label in zip(ATTRIBUTES.values(), truth, strict=True)
     ]
 
 
