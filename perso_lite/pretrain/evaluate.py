@@ -4,7 +4,7 @@ The base draws the 1,000 fixed prompts of `data/prompts/base.json` with two seed
 judges say what they see, and both are compared. An attribute is judged only where the
 prompt asks for it: a prompt without an accessory says nothing about how well the base
 draws hats. The same judges on true renders of the same prompts give the most that any
-base could reach.
+base could reach, and on true renders that went through the autoencoder what it costs.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -57,7 +58,12 @@ def asked_truth(scene: Scene) -> list[int]:
     ]
 
 
-def draw_all(base, prompts: list[str], seeds: list[int], options) -> Tensor:
+def draw_all(
+    base: StableDiffusionPipeline,
+    prompts: list[str],
+    seeds: list[int],
+    options: argparse.Namespace,
+) -> Tensor:
     """Pictures `(seeds * prompts, 3, height, width)` in [0, 1], seed by seed."""
     parts = []
     jobs = [(s, i) for s in seeds for i in range(0, len(prompts), 8)]
@@ -121,6 +127,13 @@ def load_entries(count: int) -> list[dict]:
     return entries
 
 
+@torch.no_grad()
+def through_autoencoder(base: StableDiffusionPipeline, pictures: Tensor) -> Tensor:
+    """Pictures `(n, 3, height, width)` in [0, 1], encoded and decoded again."""
+    parts = [base.vae(part * 2 - 1).sample for part in pictures.split(32)]
+    return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+
 def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]:
     """The table, row by row, and the drawn pictures."""
     base, judges = load_base(options.base), load_judges()
@@ -128,13 +141,17 @@ def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]
     seeds = list(range(options.seeds))
     drawn = draw_all(base, [e["prompt"] for e in entries], seeds, options)
     painted, _ = render([e["scene"] for e in entries], drawn.shape[-1])
+    painted = painted.clamp(0, 1)
     table: dict[str, dict] = defaultdict(dict)
     for row, values in rows_of(judges, drawn, entries * len(seeds)).items():
         prompts = torch.arange(len(values)) % (len(values) // len(seeds))
         table[row]["n"] = len(values)
         table[row]["drawn"] = bootstrap_interval(values, groups=prompts)
-    for row, values in rows_of(judges, painted.clamp(0, 1), entries).items():
+    for row, values in rows_of(judges, painted, entries).items():
         table[row]["true renders"] = values.mean().item()
+    passed = through_autoencoder(base, painted)
+    for row, values in rows_of(judges, passed, entries).items():
+        table[row]["through the autoencoder"] = values.mean().item()
     return table, drawn
 
 
@@ -152,10 +169,10 @@ def main(argv: list[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "base.json").write_text(json.dumps(table, indent=1) + "\n")
     save_sheet(drawn[:96], options.out / "base.png", columns=12)
-    print(f"{'asked for':<28}{'n':>5}  {'drawn':<24}{'true renders':<14}")
+    print(f"{'asked for':<28}{'n':>5}  {'drawn':<24}{'true':>8}{'decoded':>9}")
     for name, row in table.items():
         mean, low, high = row["drawn"]
         print(
             f"{name:<28}{row['n']:>5}  {mean:6.1%} [{low:.1%}, {high:.1%}]"
-            f"{row['true renders']:>12.1%}"
+            f"{row['true renders']:>8.1%}{row['through the autoencoder']:>9.1%}"
         )

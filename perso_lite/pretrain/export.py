@@ -15,21 +15,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from perso_lite.pretrain.tokenizer import save_tokenizer
 
 
-def export(
-    folder: Path,
+def pipeline_of(
     unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
     autoencoder: AutoencoderKL,
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
-) -> None:
-    """Write `model_index.json` and its five parts.
-
-    The U-Net is stored in half precision and read back as float32; the text encoder
-    keeps float32, and its keys get the `text_model.` prefix that every version of
-    transformers can read.
-    """
-    pipeline = StableDiffusionPipeline(
+) -> StableDiffusionPipeline:
+    """The five parts as a stock pipeline, which shares their weights."""
+    return StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
@@ -39,8 +33,17 @@ def export(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def export(folder: Path, pipeline: StableDiffusionPipeline) -> None:
+    """Write `model_index.json` and its five parts.
+
+    The U-Net is stored in half precision and read back as float32; the text encoder
+    keeps float32, and its keys get the `text_model.` prefix that every version of
+    transformers can read.
+    """
     pipeline.save_pretrained(folder)
-    save_tokenizer(tokenizer, folder / "tokenizer")
+    save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     half = {k: v.to(torch.float16) for k, v in load_file(weights).items()}
     save_file(half, weights, metadata={"format": "pt"})

@@ -32,7 +32,7 @@ from perso_lite.pretrain.clip import (
     clip_loss,
     text_encoder_of,
 )
-from perso_lite.pretrain.export import export
+from perso_lite.pretrain.export import export, pipeline_of
 from perso_lite.pretrain.judges import (
     TrainableEncoder,
     encoder_loss,
@@ -51,9 +51,9 @@ from perso_lite.pretrain.unet import (
     build_unet,
     denoising_loss,
     prepare_for_cpu,
-    sampled_pictures,
     save_sheet,
 )
+from perso_lite.sampling import generate
 from perso_lite.world.toys import TOYS
 
 FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
@@ -196,9 +196,12 @@ def unet_stage(
     if not torch.cuda.is_available():
         prepare_for_cpu(unet)
 
+    parts = (unet, text_encoder, autoencoder, tokenizer, build_scheduler())
+
     def sample(step: int) -> None:
-        pictures = sampled_pictures(
-            unet, text_encoder, autoencoder, tokenizer, SHEET_PROMPTS
+        pipeline = pipeline_of(*parts)
+        pictures = generate(
+            pipeline, SHEET_PROMPTS, num_inference_steps=20, output_type="pt"
         )
         save_sheet(pictures, options.folder / f"sheet-{step:07d}.png")
 
@@ -330,12 +333,8 @@ def export_base(options: argparse.Namespace) -> None:
     average.copy_to(parameters)
     unet, text_encoder = stage.modules.values()
     unet.set_default_attn_processor()
-    export(
-        options.output,
-        unet,
-        text_encoder,
-        autoencoder,
-        build_tokenizer(),
-        build_scheduler(),
+    pipeline = pipeline_of(
+        unet, text_encoder, autoencoder, build_tokenizer(), build_scheduler()
     )
+    export(options.output, pipeline)
     print(f"exported step {saved['step']} to {options.output}")

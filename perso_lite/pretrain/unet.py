@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from perso_lite.pretrain.clip import TEXT_WIDTH, tokenize
 from perso_lite.pretrain.loop import Modules
@@ -104,35 +104,6 @@ def denoising_loss(
         return (weight * error).mean()
 
     return loss
-
-
-@torch.no_grad()
-def sampled_pictures(
-    unet: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
-    autoencoder: AutoencoderKL,
-    tokenizer: CLIPTokenizer,
-    prompts: list[str],
-    steps: int = 20,
-    guidance: float = 5.0,
-    seed: int = 0,
-) -> Tensor:
-    """Pictures `(prompts, 3, size, size)` in [0, 1] by DDIM with guidance."""
-    scheduler = build_scheduler()
-    scheduler.set_timesteps(steps)
-    device = next(unet.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    shape = (len(prompts), 4, 16, 16)
-    latents = torch.randn(shape, generator=generator).to(device)
-    ids = tokenize(tokenizer, [""] * len(prompts) + list(prompts)).to(device)
-    states = text_encoder(ids).last_hidden_state
-    for timestep in scheduler.timesteps:
-        both = torch.cat([latents, latents])
-        free, told = unet(both, timestep, states).sample.chunk(2)
-        guess = free + guidance * (told - free)
-        latents = scheduler.step(guess, timestep, latents).prev_sample
-    latents = latents / autoencoder.config.scaling_factor
-    return (autoencoder.decode(latents).sample / 2 + 0.5).clamp(0, 1)
 
 
 def save_sheet(pictures: Tensor, path: Path, columns: int = 8, zoom: int = 2) -> None:
