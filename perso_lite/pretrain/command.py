@@ -25,6 +25,11 @@ from accelerate.utils import set_seed
 
 from perso_lite import evaluation
 from perso_lite.__main__ import main as run_command
+from perso_lite.pretrain.judge_stages import (
+    train_encoder,
+    train_judging_clip,
+    train_reader,
+)
 from perso_lite.pretrain.pictures import scene_of
 from perso_lite.pretrain.prompts import write_prompts
 from perso_lite.pretrain.stages import (
@@ -33,9 +38,6 @@ from perso_lite.pretrain.stages import (
     fresh_pictures,
     train_autoencoder,
     train_clip,
-    train_encoder,
-    train_judging_clip,
-    train_reader,
     train_unet,
     world_pictures,
 )

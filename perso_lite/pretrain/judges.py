@@ -72,7 +72,7 @@ def reader_loss(
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = random.Random(f"reader/{step}/{rank}")
-        chosen = sorted(rng.sample(range(len(pictures)), batch))
+        chosen = sorted(rng.choices(range(len(pictures)), k=batch))
         device = next(modules["reader"].parameters()).device
         picture = as_tensor(pictures[chosen], device)
         picture = shifted(mirrored(picture, truth[chosen], rng), rng)

@@ -12,12 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from perso_lite.judges import (
-    AttributeReader,
-    FaceReader,
-    InstanceEncoder,
-    save_judge,
-)
 from perso_lite.pretrain.autoencoder import (
     TrainableAutoencoder,
     autoencoder_loss,
@@ -33,17 +27,8 @@ from perso_lite.pretrain.clip import (
     text_encoder_of,
 )
 from perso_lite.pretrain.export import export, pipeline_of
-from perso_lite.pretrain.judges import (
-    TrainableEncoder,
-    encoder_loss,
-    face_accuracy,
-    instance_accuracy,
-    note_accuracy,
-    reader_accuracy,
-    reader_loss,
-)
 from perso_lite.pretrain.loop import Stage, train
-from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_of
+from perso_lite.pretrain.pictures import painted_pictures
 from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
@@ -54,10 +39,8 @@ from perso_lite.pretrain.unet import (
     save_sheet,
 )
 from perso_lite.sampling import generate
-from perso_lite.world.toys import TOYS
 
 FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
-JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # neither
 
 
 def world_pictures(options: argparse.Namespace) -> np.ndarray:
@@ -231,94 +214,6 @@ def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
     latents = encoded_world(options, autoencoder, accelerator)
     stage = unet_stage(options, latents, autoencoder, accelerator.process_index)
     train(stage, options.folder, accelerator, sample_minutes=options.sample_minutes)
-
-
-def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
-    """The attribute reader; it is written, with its accuracy, once it is trained."""
-    model = AttributeReader().to(memory_format=torch.channels_last)
-    stage = Stage(
-        "reader",
-        {"reader": model},
-        reader_loss(world_pictures(options), 64, accelerator.process_index),
-        options.reader_steps,
-        {"reader": 2e-3},
-        decay=0.6,
-    )
-    train(stage, options.folder, accelerator)
-    if accelerator.is_main_process:
-        folder = options.output.parent / "judges"
-        save_judge(model.eval(), folder)
-        pictures = painted_pictures(
-            options.cache,
-            min(JUDGED_PICTURES, options.pictures),
-            options.size,
-            JUDGED_SEED,
-            options.device,
-        )
-        accuracy = reader_accuracy(model, pictures, JUDGED_SEED)
-        note_accuracy(folder, "attribute reader", accuracy)
-
-
-def train_encoder(
-    options: argparse.Namespace, accelerator: Accelerator, name: str
-) -> None:
-    """The "instances" encoder or the reader of "faces", written with its accuracy."""
-    kind, count = {"instances": ("toys", 32768), "faces": ("faces", 16384)}[name]
-    count = min(count, options.pictures)
-    with accelerator.main_process_first():
-        pictures = painted_pictures(
-            options.cache, count, options.size, 0, options.device, kind
-        )
-    thetas, classes = None, len(TOYS)
-    model = InstanceEncoder() if name == "instances" else FaceReader()
-    if name == "faces":
-        classes = 1
-        people = [subject_of(kind, 0, i).theta for i in range(count // VIEWS)]
-        thetas = torch.tensor(people)
-    wrapper = TrainableEncoder(model).to(memory_format=torch.channels_last)
-    rank = accelerator.process_index
-    stage = Stage(
-        name,
-        {name: wrapper},
-        encoder_loss(pictures, 96, rank, name, classes, thetas),
-        options.encoder_steps,
-        {name: 2e-3},
-        decay=0.6,
-    )
-    train(stage, options.folder, accelerator)
-    if accelerator.is_main_process:
-        folder = options.output.parent / "judges"
-        save_judge(model.eval(), folder)
-        judged = instance_accuracy if name == "instances" else face_accuracy
-        note_accuracy(folder, name, judged(model, options.size))
-
-
-def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
-    """A CLIP that only judges: it starts from stage 3's, or from the base's words."""
-    tokenizer = build_tokenizer()
-    model = build_clip(tokenizer, options.size)
-    if options.start_from is None:
-        words = load_text_encoder(options, tokenizer)
-    else:
-        words = CLIPTextModel.from_pretrained(
-            options.start_from, subfolder="text_encoder"
-        )
-    inner = getattr(words, "text_model", words)
-    model.text_model.load_state_dict(inner.state_dict())
-    rank = accelerator.process_index
-    stage = Stage(
-        "clip-judge",
-        {"clip": model},
-        clip_loss(world_pictures(options), tokenizer, options.clip_batch, rank),
-        options.clip_steps,
-        {"clip": 1e-3},
-    )
-    train(stage, options.folder, accelerator)
-    if accelerator.is_main_process:
-        folder = options.output.parent / "judges"
-        right = caption_accuracy(model, tokenizer, fresh_pictures(options), FRESH_SEED)
-        model.half().save_pretrained(folder / "clip")
-        note_accuracy(folder, "clip", {"n": FRESH_PICTURES, "altered caption": right})
 
 
 def export_base(options: argparse.Namespace) -> None:

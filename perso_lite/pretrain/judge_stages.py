@@ -1,0 +1,121 @@
+"""The stages that make judges: what each one learns from, and where it is written."""
+
+import argparse
+
+import torch
+from accelerate import Accelerator
+from transformers import CLIPTextModel
+
+from perso_lite.judges import AttributeReader, FaceReader, InstanceEncoder, save_judge
+from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
+from perso_lite.pretrain.judges import (
+    TrainableEncoder,
+    encoder_loss,
+    face_accuracy,
+    instance_accuracy,
+    note_accuracy,
+    reader_accuracy,
+    reader_loss,
+)
+from perso_lite.pretrain.loop import Stage, train
+from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_of
+from perso_lite.pretrain.stages import (
+    FRESH_PICTURES,
+    FRESH_SEED,
+    first_weights,
+    fresh_pictures,
+    load_text_encoder,
+    world_pictures,
+)
+from perso_lite.pretrain.tokenizer import build_tokenizer
+from perso_lite.world.toys import TOYS
+
+JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # never trained on
+
+
+def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """The attribute reader; it is written, with its accuracy, once it is trained."""
+    model = AttributeReader().to(memory_format=torch.channels_last)
+    stage = Stage(
+        "reader",
+        {"reader": model},
+        reader_loss(world_pictures(options), 64, accelerator.process_index),
+        options.reader_steps,
+        {"reader": 2e-3},
+        decay=0.6,
+    )
+    train(stage, options.folder, accelerator)
+    if accelerator.is_main_process:
+        folder = options.output.parent / "judges"
+        save_judge(model.eval(), folder)
+        pictures = painted_pictures(
+            options.cache,
+            min(JUDGED_PICTURES, options.pictures),
+            options.size,
+            JUDGED_SEED,
+            options.device,
+        )
+        accuracy = reader_accuracy(model, pictures, JUDGED_SEED)
+        note_accuracy(folder, "attribute reader", accuracy)
+
+
+def train_encoder(
+    options: argparse.Namespace, accelerator: Accelerator, name: str
+) -> None:
+    """The "instances" encoder or the reader of "faces", written with its accuracy."""
+    kind, count = {"instances": ("toys", 32768), "faces": ("faces", 16384)}[name]
+    count = min(count, options.pictures)
+    with accelerator.main_process_first():
+        pictures = painted_pictures(
+            options.cache, count, options.size, 0, options.device, kind
+        )
+    thetas, classes = None, len(TOYS)
+    model = InstanceEncoder() if name == "instances" else FaceReader()
+    if name == "faces":
+        classes = 1
+        people = [subject_of(kind, 0, i).theta for i in range(count // VIEWS)]
+        thetas = torch.tensor(people)
+    wrapper = TrainableEncoder(model).to(memory_format=torch.channels_last)
+    rank = accelerator.process_index
+    stage = Stage(
+        name,
+        {name: wrapper},
+        encoder_loss(pictures, 96, rank, name, classes, thetas),
+        options.encoder_steps,
+        {name: 2e-3},
+        decay=0.6,
+    )
+    train(stage, options.folder, accelerator)
+    if accelerator.is_main_process:
+        folder = options.output.parent / "judges"
+        save_judge(model.eval(), folder)
+        judged = instance_accuracy if name == "instances" else face_accuracy
+        note_accuracy(folder, name, judged(model, options.size))
+
+
+def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """A CLIP that only judges: it starts from stage 3's, or from the base's words."""
+    tokenizer = build_tokenizer()
+    model = build_clip(tokenizer, options.size)
+    words = first_weights(
+        options,
+        CLIPTextModel,
+        "text_encoder",
+        lambda: load_text_encoder(options, tokenizer),
+    )
+    inner = getattr(words, "text_model", words)
+    model.text_model.load_state_dict(inner.state_dict())
+    rank = accelerator.process_index
+    stage = Stage(
+        "clip-judge",
+        {"clip": model},
+        clip_loss(world_pictures(options), tokenizer, options.clip_batch, rank),
+        options.clip_steps,
+        {"clip": 1e-3},
+    )
+    train(stage, options.folder, accelerator)
+    if accelerator.is_main_process:
+        folder = options.output.parent / "judges"
+        right = caption_accuracy(model, tokenizer, fresh_pictures(options), FRESH_SEED)
+        model.half().save_pretrained(folder / "clip")
+        note_accuracy(folder, "clip", {"n": FRESH_PICTURES, "altered caption": right})
