@@ -253,7 +253,7 @@ def methods_parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
     p.add_argument("--base", help="folder or hub id; default: the shipped base")
     p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=25)
+    p.add_argument("--steps", type=int, default=20)
     p.add_argument("--out", type=Path, default=Path("evaluation"))
     return p
 

@@ -16,6 +16,7 @@ pretrain` with OMP_NUM_THREADS=1.
 """
 
 import argparse
+import os
 import shutil
 from pathlib import Path
 
@@ -60,9 +61,11 @@ def write_world_sheet(path: Path, size: int = 96) -> None:
 
 def measure(output: Path, scratch: Path) -> None:
     """All that is said about a base: two tables, a sample sheet, the tour's picture."""
-    evaluation.main(["base", "--base", str(output), "--out", str(scratch)])
-    evaluation.main(["methods", "--base", str(output), "--out", str(scratch)])
-    run_command(["tour", "--base", str(output), "--out", str(scratch)])
+    processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
+    where = ["--base", str(output), "--out", str(scratch)]
+    evaluation.main(["base", *where, "--processes", processes])
+    evaluation.main(["methods", *where])
+    run_command(["tour", *where])
     for name in ("base.json", "methods.json"):
         shutil.copy(scratch / name, output.parent / "judges" / name)
     shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")

@@ -8,7 +8,9 @@ base could reach, and on true renders that went through the autoencoder what it 
 """
 
 import argparse
+import functools
 import json
+import multiprocessing
 import random
 from collections import defaultdict
 from pathlib import Path
@@ -58,23 +60,41 @@ def asked_truth(scene: Scene) -> list[int]:
     ]
 
 
-def draw_all(
-    base: StableDiffusionPipeline,
-    prompts: list[str],
-    seeds: list[int],
-    options: argparse.Namespace,
-) -> Tensor:
-    """Pictures `(seeds * prompts, 3, height, width)` in [0, 1], seed by seed."""
-    parts = []
-    jobs = [(s, i) for s in seeds for i in range(0, len(prompts), 8)]
-    for seed, start in tqdm(jobs, desc="drawing by eight", mininterval=10):
-        chunk = prompts[start : start + 8]
-        noise = (seed * len(prompts) + start,)  # eight pictures share their noise
-        drawn = generate(
-            base, chunk, noise, options.steps, options.guidance, output_type="pt"
-        )
-        parts.append(drawn)
-    return torch.cat(parts)
+def draw_chunk(job: tuple[argparse.Namespace, list[str], int]) -> Tensor:
+    """Some prompts drawn with one noise, `(prompts, 3, height, width)` in [0, 1]."""
+    options, prompts, noise = job
+    if options.processes > 1:
+        torch.set_num_threads(1)
+    base = loaded_base(options.base)
+    sampling = {"num_inference_steps": options.steps, "output_type": "pt"}
+    return generate(
+        base, prompts, (noise,), guidance_scale=options.guidance, **sampling
+    ).cpu()
+
+
+@functools.cache
+def loaded_base(name: str | None) -> StableDiffusionPipeline:
+    """The base, loaded once in each process."""
+    return load_base(name)
+
+
+def draw_all(prompts: list[str], options: argparse.Namespace) -> Tensor:
+    """Pictures `(seeds * prompts, 3, height, width)` in [0, 1], seed by seed.
+
+    Eight prompts share their noise. On a CPU, processes of one thread each draw more
+    than one process of several threads.
+    """
+    count = len(prompts)
+    jobs = [
+        (options, prompts[start : start + 8], seed * count + start)
+        for seed in range(options.seeds)
+        for start in range(0, count, 8)
+    ]
+    bar = {"desc": "drawing by eight", "total": len(jobs), "mininterval": 10}
+    if options.processes == 1:
+        return torch.cat([draw_chunk(job) for job in tqdm(jobs, **bar)])
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        return torch.cat(list(tqdm(pool.imap(draw_chunk, jobs), **bar)))
 
 
 def judged(judges: Judges, pictures: Tensor, scenes: list[Scene]) -> dict[str, Tensor]:
@@ -136,20 +156,19 @@ def through_autoencoder(base: StableDiffusionPipeline, pictures: Tensor) -> Tens
 
 def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]:
     """The table, row by row, and the drawn pictures."""
-    base, judges = load_base(options.base), load_judges()
     entries = load_entries(options.prompts)
-    seeds = list(range(options.seeds))
-    drawn = draw_all(base, [e["prompt"] for e in entries], seeds, options)
+    drawn = draw_all([e["prompt"] for e in entries], options)
+    judges = load_judges()
     painted, _ = render([e["scene"] for e in entries], drawn.shape[-1])
     painted = painted.clamp(0, 1)
     table: dict[str, dict] = defaultdict(dict)
-    for row, values in rows_of(judges, drawn, entries * len(seeds)).items():
-        prompts = torch.arange(len(values)) % (len(values) // len(seeds))
+    for row, values in rows_of(judges, drawn, entries * options.seeds).items():
+        prompts = torch.arange(len(values)) % (len(values) // options.seeds)
         table[row]["n"] = len(values)
         table[row]["drawn"] = bootstrap_interval(values, groups=prompts)
     for row, values in rows_of(judges, painted, entries).items():
         table[row]["true renders"] = values.mean().item()
-    passed = through_autoencoder(base, painted)
+    passed = through_autoencoder(loaded_base(options.base), painted)
     for row, values in rows_of(judges, passed, entries).items():
         table[row]["through the autoencoder"] = values.mean().item()
     return table, drawn
@@ -162,7 +181,8 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--prompts", type=int, default=1000, help="the first so many")
     p.add_argument("--seeds", type=int, default=2, help="pictures of each prompt")
     p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=25)
+    p.add_argument("--steps", type=int, default=20)
+    p.add_argument("--processes", type=int, default=1, help="that draw, on a CPU")
     p.add_argument("--out", type=Path, default=Path("evaluation"))
     options = p.parse_args(argv)
     table, drawn = evaluate_base(options)

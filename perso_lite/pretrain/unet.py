@@ -109,6 +109,10 @@ def denoising_loss(
 def save_sheet(pictures: Tensor, path: Path, columns: int = 8, zoom: int = 2) -> None:
     """Write pictures as one PNG, `columns` in a row, enlarged without smoothing."""
     pictures = (pictures * 255).round().byte().cpu()
+    empty = -len(pictures) % min(columns, len(pictures))  # white, in the last row
+    pictures = torch.cat(
+        [pictures, torch.full_like(pictures[:1], 255).expand(empty, -1, -1, -1)]
+    )
     rows = [
         torch.cat(list(pictures[i : i + columns]), dim=2)
         for i in range(0, len(pictures), columns)
