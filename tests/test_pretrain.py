@@ -21,7 +21,7 @@ from perso_lite.files import DATA_FOLDER
 from perso_lite.pretrain.clip import contrastive_loss
 from perso_lite.pretrain.loop import Stage, learning_rate_at, train
 from perso_lite.pretrain.pictures import painted_pictures, scene_of
-from perso_lite.pretrain.stages import first_weights
+from perso_lite.pretrain.stages import first_weights, tokenizer_of
 from perso_lite.pretrain.tokenizer import (
     CONTEXT_LENGTH,
     build_tokenizer,
@@ -147,6 +147,23 @@ def test_unet_has_the_sixteen_cross_attention_layers_of_sd_1():
     sides = [n.split(".")[0] for n in names]
     assert (sides.count("down_blocks"), sides.count("up_blocks")) == (6, 9)
     assert len(names) == 16
+
+
+def test_tokenizers_are_all_alike_and_kept_with_the_weights(tmp_path):
+    program = (
+        "from perso_lite.pretrain.tokenizer import build_tokenizer as b;"
+        "print(sorted(b().get_vocab().items()))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == str(sorted(build_tokenizer().get_vocab().items()))
+    shipped = str(DATA_FOLDER / "base")
+    options = argparse.Namespace(folder=tmp_path, start_from=shipped)
+    taken = tokenizer_of(options).get_vocab()
+    assert taken == CLIPTokenizer.from_pretrained(shipped + "/tokenizer").get_vocab()
+    options.start_from = None
+    assert tokenizer_of(options).get_vocab() == taken
 
 
 def test_training_can_start_from_a_finished_base():

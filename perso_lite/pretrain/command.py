@@ -37,6 +37,7 @@ from perso_lite.pretrain.stages import (
     FRESH_SEED,
     export_base,
     fresh_pictures,
+    tokenizer_of,
     train_autoencoder,
     train_clip,
     train_unet,
@@ -101,6 +102,8 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     options.device = accelerator.device.type
     set_seed(0)
+    with accelerator.main_process_first():
+        tokenizer_of(options)
     if "pictures" in options.stages:
         with accelerator.main_process_first():
             world_pictures(options)

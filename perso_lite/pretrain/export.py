@@ -1,5 +1,6 @@
 """Stage 5: the finished base as an ordinary diffusers folder."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -54,3 +55,8 @@ def export(folder: Path, pipeline: StableDiffusionPipeline) -> None:
         if not k.endswith("position_ids")
     }
     save_file(prefixed, weights, metadata={"format": "pt"})
+    for config in folder.glob("*/*config.json"):  # no trace of this machine's folders
+        content = json.loads(config.read_text())
+        for trace in ("_name_or_path", "is_local", "local_files_only"):
+            content.pop(trace, None)
+        config.write_text(json.dumps(content, indent=2) + "\n")

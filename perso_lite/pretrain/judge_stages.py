@@ -25,9 +25,9 @@ from perso_lite.pretrain.stages import (
     first_weights,
     fresh_pictures,
     load_text_encoder,
+    tokenizer_of,
     world_pictures,
 )
-from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.world.toys import TOYS
 
 JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # never trained on
@@ -95,7 +95,7 @@ def train_encoder(
 
 def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """A CLIP that only judges: it starts from stage 3's, or from the base's words."""
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer_of(options)
     model = build_clip(tokenizer, options.size)
     words = first_weights(
         options,

@@ -29,7 +29,6 @@ from perso_lite.pretrain.clip import (
 from perso_lite.pretrain.export import export, pipeline_of
 from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import painted_pictures
-from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
     build_scheduler,
@@ -64,6 +63,24 @@ def first_weights(options: argparse.Namespace, kind: type, part: str, build):
     return kind.from_pretrained(options.start_from, subfolder=part).float()
 
 
+def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
+    """The tokenizer that all stages in this folder share: weights belong to its ids.
+
+    It is that of `--start-from`, or a new one, and is kept beside the checkpoints.
+    """
+    kept = options.folder / "tokenizer"
+    if kept.exists():
+        return CLIPTokenizer.from_pretrained(kept)
+    if options.start_from is None:
+        tokenizer = tokenizer_of(options)
+    else:
+        tokenizer = CLIPTokenizer.from_pretrained(
+            options.start_from, subfolder="tokenizer"
+        )
+    tokenizer.save_pretrained(kept)
+    return tokenizer
+
+
 def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 2, printing how well fresh pictures survive."""
     pictures = world_pictures(options)
@@ -93,7 +110,7 @@ def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 3, printing how often a picture knows its caption from an altered one."""
     pictures = world_pictures(options)
     fresh = fresh_pictures(options)
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer_of(options)
     model = build_clip(tokenizer, options.size)
     stage = Stage(
         "clip",
@@ -168,7 +185,7 @@ def unet_stage(
     options: argparse.Namespace, latents: Tensor, autoencoder: AutoencoderKL, rank: int
 ) -> Stage:
     """Stage 4: what learns, and the sheet that shows how far it has come."""
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer_of(options)
     unet = first_weights(options, UNet2DConditionModel, "unet", build_unet)
     text_encoder = first_weights(
         options,
@@ -221,15 +238,15 @@ def export_base(options: argparse.Namespace) -> None:
     saved = torch.load(options.folder / "unet.pt", weights_only=True)
     autoencoder = load_autoencoder(options)
     autoencoder.register_to_config(scaling_factor=saved["facts"]["scaling_factor"])
-    stage = unet_stage(options, torch.empty(0), autoencoder, rank=0)
-    parameters = [p for m in stage.modules.values() for p in m.parameters()]
+    tokenizer = tokenizer_of(options)
+    unet = build_unet()
+    text_encoder = text_encoder_of(build_clip(tokenizer, options.size))
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
     average = EMAModel(parameters)
     average.load_state_dict(saved["average"])
     average.copy_to(parameters)
-    unet, text_encoder = stage.modules.values()
-    unet.set_default_attn_processor()
     pipeline = pipeline_of(
-        unet, text_encoder, autoencoder, build_tokenizer(), build_scheduler()
+        unet, text_encoder, autoencoder, tokenizer, build_scheduler()
     )
     export(options.output, pipeline)
     print(f"exported step {saved['step']} to {options.output}")

@@ -21,19 +21,20 @@ def build_tokenizer() -> CLIPTokenizer:
     """Learn the merges and wrap them in the tokenizer class of Stable Diffusion."""
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    endings = [letter + "</w>" for letter in alphabet]
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
         vocab_size=100_000,
         min_frequency=1,
         end_of_word_suffix="</w>",
         initial_alphabet=alphabet,
+        special_tokens=endings,  # numbered first, or equally frequent pairs tie anew
         show_progress=False,
     )
     learner.train_from_iterator([[word] for word in vocabulary()], trainer)
     model = json.loads(learner.to_str())["model"]
     merges = [tuple(pair) for pair in _pairs(model)]
-    singles = [*alphabet, *(letter + "</w>" for letter in alphabet)]
-    tokens = [*singles, *("".join(pair) for pair in merges), START, END]
+    tokens = [*alphabet, *endings, *("".join(pair) for pair in merges), START, END]
     ids = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(
         vocab=ids,
