@@ -41,6 +41,10 @@ _HOME = {
     "attention_against_mask": "metrics",
     "drift": "metrics",
     "drift_by_chance": "metrics",
+    "record_attention": "attention",
+    "exchanged": "attention",
+    "probe": "attention",
+    "cross_attention_layers": "layers",
 }
 
 __all__ = list(_HOME)
