@@ -164,6 +164,8 @@ def test_tokenizers_are_all_alike_and_kept_with_the_weights(tmp_path):
     assert taken == CLIPTokenizer.from_pretrained(shipped + "/tokenizer").get_vocab()
     options.start_from = None
     assert tokenizer_of(options).get_vocab() == taken
+    options.folder = tmp_path / "new"
+    assert tokenizer_of(options).get_vocab() == build_tokenizer().get_vocab()
 
 
 def test_training_can_start_from_a_finished_base():

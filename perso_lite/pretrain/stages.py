@@ -29,6 +29,7 @@ from perso_lite.pretrain.clip import (
 from perso_lite.pretrain.export import export, pipeline_of
 from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import painted_pictures
+from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
     build_scheduler,
@@ -72,7 +73,7 @@ def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
     if kept.exists():
         return CLIPTokenizer.from_pretrained(kept)
     if options.start_from is None:
-        tokenizer = tokenizer_of(options)
+        tokenizer = build_tokenizer()
     else:
         tokenizer = CLIPTokenizer.from_pretrained(
             options.start_from, subfolder="tokenizer"
