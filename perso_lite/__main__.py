@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perso_lite.method import Method
 
 # commands with a parser of their own
-FORWARDED = {"pretrain": "pretrain", "evaluate": "evaluation"}
+FORWARDED = {"pretrain": "pretrain", "evaluate": "comparison"}
 TOUR_PROMPTS = (
     "a photo of a {}",
     "a {} on a beach",

@@ -7,6 +7,9 @@ read. Nothing here knows what a method is, and nothing is ever unpickled.
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -64,6 +67,29 @@ def write_atomically(path: str | Path, payload: bytes) -> None:
         # after a success the name is gone; after a failure, so is the half file
         if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: str | Path) -> Iterator[Path]:
+    """Yields an empty folder to fill, which afterwards takes the name `folder`.
+
+    An earlier folder of that name is replaced, contents and all; an exception inside
+    leaves it as it was.
+    """
+    folder = Path(folder)
+    partial, earlier = (
+        folder.with_name(f".{folder.name}.{os.getpid()}.{end}")
+        for end in ("partial", "earlier")
+    )
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            folder.replace(earlier)  # a full folder cannot be replaced in one step
+        partial.replace(folder)
+    finally:
+        for rest in (partial, earlier):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def check_writable(path: str | Path) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
 from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER
+from perso_lite.files import DATA_FOLDER, write_atomically
 from perso_lite.world.accessories import ACCESSORIES
 from perso_lite.world.people import THETA
 from perso_lite.world.places import PLACES
@@ -205,14 +205,11 @@ class Judges:
 
 def save_judge(judge: nn.Module, folder: Path = JUDGES_FOLDER) -> None:
     """Write a judge in half precision, atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / judge.file
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in judge.state_dict().items()
     }
-    save_file(state, path.with_suffix(".partial"))
-    path.with_suffix(".partial").replace(path)
+    write_atomically(folder / judge.file, save(state))
 
 
 def load_judge(kind: type[nn.Module], folder: Path = JUDGES_FOLDER) -> nn.Module:
@@ -228,7 +225,8 @@ def load_judge(kind: type[nn.Module], folder: Path = JUDGES_FOLDER) -> nn.Module
     except (OSError, RuntimeError) as reason:
         raise PersoError(
             f"The judge {path} cannot be loaded ({type(reason).__name__}); make it "
-            "again with `python -m perso_lite pretrain --stages judges`."
+            "again with `python -m perso_lite pretrain --stages pictures reader "
+            "instances faces`."
         ) from reason
     return judge.eval().requires_grad_(False)
 

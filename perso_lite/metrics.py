@@ -1,8 +1,9 @@
-"""Scores of a method, to be read between a class prior and an oracle.
+"""Scores of pictures: how like the concept they are, and how true to their prompt.
 
 A score alone says little: the base draws some teddy for "a teddy" (the class prior),
 and the world can paint the very teddy that was asked for (the oracle). The same judges
-look at all three, and `between` says how much of the way a method has come.
+look at all three; statistics.py says how far between them a method has come, and how
+sure that is.
 
 Pictures are tensors (pictures, 3, height, width) in [0, 1] everywhere; scores come back
 one a picture, on the CPU, for `bootstrap_interval`.
@@ -17,65 +18,10 @@ from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
 from perso_lite.judges import ATTRIBUTES, UNKNOWN, Judges, SubjectEncoder
-from perso_lite.world.oracle import asked_of_prompt
+from perso_lite.world.truth import asked_of_prompt
 
 GREY = 0.5  # what replaces a background, in [0, 1]
-RESAMPLES = 2000
 DRIFTING = ("class", "color", "pattern", "place", "accessory", "style")
-
-# -- how sure ------------------------------------------------------------------------
-
-
-def bootstrap_interval(
-    values: Tensor, seed: int = 0, groups: Tensor | None = None
-) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % bootstrap interval (2000 resamples).
-
-    Args:
-        values: scores (values,); NaN where there was nothing to score: left out.
-        seed: of the resampling.
-        groups: for each value a number that tells its group, for example its concept.
-            Groups are resampled first and values within them next, since pictures of
-            one concept are more alike than those of several.
-
-    Raises:
-        PersoError: there is no value.
-    """
-    known = ~values.isnan()
-    values = values[known].float()
-    if not len(values):
-        raise PersoError("There is no value, so there is no interval: score something.")
-    groups = torch.zeros(len(values)) if groups is None else groups[known]
-    members = [values[groups == group] for group in groups.unique()]
-    sizes = torch.tensor([len(member) for member in members])
-    padded = nn.utils.rnn.pad_sequence(members, batch_first=True)  # (groups, largest)
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(members), (RESAMPLES, len(members)), generator=generator)
-    total = torch.zeros(RESAMPLES)
-    for group in chosen.unbind(1):  # one drawn group of every resample, (resamples,)
-        part = torch.rand(RESAMPLES, padded.shape[1], generator=generator)
-        column = (part * sizes[group, None]).long()
-        drawn = padded[group[:, None], column]
-        inside = torch.arange(padded.shape[1]) < sizes[group, None]
-        total += (drawn * inside).sum(1)
-    means = total / sizes[chosen].sum(1)
-    low, high = means.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return values.mean().item(), low, high
-
-
-def between(score: float, prior: float, oracle: float) -> float:
-    """How far a score has come from the class prior (0) to the oracle (1).
-
-    Raises:
-        PersoError: prior and oracle are the same.
-    """
-    if abs(oracle - prior) < 1e-6:
-        raise PersoError(
-            f"Class prior and oracle both score {prior:.4g}, so nothing lies between "
-            "them: this score cannot tell the concept from its class."
-        )
-    return (score - prior) / (oracle - prior)
-
 
 # -- is it the concept? --------------------------------------------------------------
 
@@ -195,6 +141,25 @@ def clip_text_similarity(
 def read_attributes(judges: Judges, pictures: Tensor) -> Tensor:
     """What the reader sees, labels (pictures, attributes)."""
     return judges.reader.read(for_judge(pictures, judges.reader)).cpu()
+
+
+def read_attribute(judges: Judges, pictures: Tensor, attribute: str) -> list[str]:
+    """What the reader sees in each picture, in words, for example "red".
+
+    Args:
+        judges: the judges.
+        pictures: (pictures, 3, height, width) in [0, 1].
+        attribute: one of `judges.ATTRIBUTES`, for example "class" or "color".
+
+    Raises:
+        PersoError: the reader does not know such an attribute.
+    """
+    if attribute not in ATTRIBUTES:
+        raise PersoError(
+            f"The reader does not read {attribute!r}, only {', '.join(ATTRIBUTES)}."
+        )
+    labels = read_attributes(judges, pictures)[:, list(ATTRIBUTES).index(attribute)]
+    return [ATTRIBUTES[attribute][label] for label in labels]
 
 
 def attribute_accuracy(

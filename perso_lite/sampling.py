@@ -54,21 +54,12 @@ def generate(
     latents = torch.cat([starting_noise(base, seed) for seed in seeds])
     latents = latents.repeat(len(prompts), 1, 1, 1)  # (pictures, 4, height, width)
 
-    pictures = []
-    starts = range(0, len(states), batch_size)
-    steps = len(starts) * num_inference_steps
+    pictures, settings = [], (null_state, num_inference_steps, guidance_scale)
+    batches = [part.split(batch_size) for part in (states, latents)]
+    steps = len(batches[0]) * num_inference_steps
     with tqdm(total=steps, desc="drawing", disable=not progress) as bar:
-        for start in starts:
-            here = slice(start, start + batch_size)
-            sampler = denoise(
-                base,
-                states[here],
-                latents[here],
-                null_state,
-                num_inference_steps,
-                guidance_scale,
-            )
-            for latest in sampler:
+        for some_states, noise in zip(*batches, strict=True):
+            for latest in denoise(base, some_states, noise, *settings):
                 bar.update()
                 denoised = latest
             decoded = base.vae.decode(denoised / base.vae.config.scaling_factor).sample

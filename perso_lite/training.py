@@ -101,7 +101,7 @@ def fit(
             method, base or setting.
         KeyboardInterrupt: says where the last checkpoint is.
     """
-    base, done = method.base, 0
+    base, done, last_kept = method.base, 0, resume
     if checkpoint is not None:
         check_writable(checkpoint)
     method.to(base.device)
@@ -115,7 +115,6 @@ def fit(
     scaler = torch.amp.GradScaler(base.device.type, enabled=half)
     scheduler = DDPMScheduler.from_config(base.scheduler.config)
     examples = prepare(method, concept)
-    last_kept = resume
     start = time.perf_counter()
     try:
         for index in range(done, steps):
@@ -126,16 +125,7 @@ def fit(
             if checkpoint is not None and (index + 1) % checkpoint_every == 0:
                 save_checkpoint(checkpoint, method, optimizer, generator)
                 last_kept = checkpoint
-            yield TrainingStep(
-                index=index,
-                loss=float(losses.mean() + extra),
-                extra_loss=float(extra),
-                losses=losses,
-                timesteps=batch.timesteps.cpu(),
-                pictures=batch.pictures,
-                captions=batch.captions,
-                seconds=time.perf_counter() - start,
-            )
+            yield _told(index, batch, losses, extra, time.perf_counter() - start)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Training stopped in step {index}; the last checkpoint is {last_kept}, "
@@ -143,6 +133,22 @@ def fit(
             if last_kept
             else f"Training stopped in step {index}, before the first checkpoint."
         ) from None
+
+
+def _told(
+    index: int, batch: Batch, losses: Tensor, extra: Tensor, seconds: float
+) -> TrainingStep:
+    """What `fit` yields."""
+    return TrainingStep(
+        index=index,
+        loss=float(losses.mean() + extra),
+        extra_loss=float(extra),
+        losses=losses,
+        timesteps=batch.timesteps.cpu(),
+        pictures=batch.pictures,
+        captions=batch.captions,
+        seconds=seconds,
+    )
 
 
 def prepare(method: Method, concept: Concept) -> Examples:

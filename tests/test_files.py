@@ -11,6 +11,7 @@ from perso_lite import PersoError, TextualInversion, load_method
 from perso_lite import files as files_module
 from perso_lite.files import (
     check_writable,
+    folder_written_whole,
     read_tensors,
     write_atomically,
     write_tensors,
@@ -144,3 +145,20 @@ def test_an_unknown_method_or_version_is_refused(tiny, tmp_path):
         write_tensors(tmp_path / "toy.safetensors", method.tensors(), header)
         with pytest.raises(PersoError, match=value):
             load_method(tmp_path / "toy.safetensors", tiny)
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    for name in ("first", "second"):
+        with folder_written_whole(folder) as partial:
+            (partial / name).write_text(name)
+            assert not (folder / name).exists()
+        assert [entry.name for entry in folder.iterdir()] == [name]
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        folder_written_whole(folder) as half,
+    ):
+        (half / "third").write_text("half")
+        raise RuntimeError("stop")
+    assert [entry.name for entry in folder.iterdir()] == ["second"]
+    assert [entry.name for entry in folder.parent.iterdir()] == ["folder"]

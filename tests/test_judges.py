@@ -21,7 +21,7 @@ from perso_lite.judges import (
     parts_of,
     save_judge,
 )
-from perso_lite.pretrain.evaluate import ROWS, asked_truth, load_entries, rows_of
+from perso_lite.pretrain.evaluate import ROWS, load_entries, rows_of
 from perso_lite.pretrain.judges import (
     TrainableEncoder,
     encoder_loss,
@@ -35,8 +35,8 @@ from perso_lite.pretrain.judges import (
 from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_scene
 from perso_lite.pretrain.prompts import KINDS, base_prompts
 from perso_lite.world.captions import parse
-from perso_lite.world.oracle import truth_of
 from perso_lite.world.scenes import held_out
+from perso_lite.world.truth import only_asked, truth_of
 
 
 @pytest.mark.parametrize("kind", [AttributeReader, InstanceEncoder, FaceReader])
@@ -185,7 +185,7 @@ def test_new_prompts_ask_for_combinations_that_pretraining_never_shows():
 
 def test_only_what_is_asked_for_is_judged():
     for entry in load_entries(100):
-        said, truth = parse(entry["prompt"]), asked_truth(entry["scene"])
+        said, truth = parse(entry["prompt"]), only_asked(truth_of(entry["scene"]))
         judged = {
             name for name, t in zip(ATTRIBUTES, truth, strict=True) if t != UNKNOWN
         }

@@ -8,30 +8,18 @@ import torch
 
 from perso_lite.concepts import load_concept
 from perso_lite.errors import PersoError
-from perso_lite.judges import ATTRIBUTES, UNKNOWN
 from perso_lite.world.captions import caption, parse
 from perso_lite.world.concepts import person_concept, toy_concept
 from perso_lite.world.oracle import (
-    asked_of_prompt,
     scene_for,
     true_pictures,
-    truth_of,
-    truth_of_prompt,
 )
 from perso_lite.world.people import people_names, people_thetas
 from perso_lite.world.render import render
-from perso_lite.world.scenes import Scene, sample_instance, sample_scene, sample_thing
+from perso_lite.world.scenes import Scene, sample_instance, sample_scene
 from perso_lite.world.toys import FAMILY_OF
 
 TOY = toy_concept("dotty-teddy")
-
-
-def named(labels: list[int]) -> dict[str, str | None]:
-    """Labels by attribute, in words."""
-    return {
-        name: None if label == UNKNOWN else words[label]
-        for (name, words), label in zip(ATTRIBUTES.items(), labels, strict=True)
-    }
 
 
 def painted(prompt: str, thing=TOY, token="<toy>", class_word=None) -> Scene:
@@ -44,15 +32,6 @@ def test_a_scene_says_what_its_prompt_says():
         prompt = caption(sample_scene(rng), rng)
         again = caption(scene_for(prompt, rng), rng)
         assert parse(again) == parse(prompt), (prompt, again)
-
-
-def test_truth_of_a_prompt_is_truth_of_its_scene():
-    for index in range(400):
-        rng = random.Random(index)
-        scene = sample_scene(rng)
-        if any(thing.family for thing in scene.things):
-            continue
-        assert truth_of_prompt(caption(scene, rng)) == truth_of(scene)
 
 
 def test_what_a_prompt_leaves_open_is_drawn_at_random():
@@ -164,71 +143,6 @@ def test_prompts_that_cannot_be_painted_are_refused(prompt, reason):
 def test_a_concept_without_truth_is_refused(concept):
     with pytest.raises(PersoError, match="Only shipped concepts"):
         true_pictures("a photo of a <toy>", 1, concept=concept)
-
-
-def test_colours_are_unknown_where_pictures_do_not_keep_them():
-    thing = replace(sample_thing(random.Random(0)), color="red")
-    scene = Scene((thing, thing), relation="and")
-    assert named(truth_of(scene))["color"] == "red"
-    assert named(truth_of(scene))["second color"] == "red"
-    for change in (
-        {"style": "sketch"},
-        {"style": "neon"},
-        {"augmentation": "grayscale"},
-    ):
-        truth = named(truth_of(replace(scene, **change)))
-        assert truth["color"] is truth["second color"] is None
-    kept = named(truth_of(replace(scene, style="watercolor")))
-    assert kept["color"] == "red"
-
-
-def test_truth_of_two_and_three_things():
-    rng = random.Random(0)
-    cat, mug = (
-        replace(sample_thing(rng, simple=True), class_word=word, color=color)
-        for word, color in (("cat", "red"), ("mug", None))
-    )
-    pair = named(truth_of(Scene((cat, mug), place="moon", relation="on")))
-    assert (pair["class"], pair["second class"]) == ("cat", "mug")
-    assert (pair["color"], pair["second color"]) == ("red", None)
-    assert (pair["pattern"], pair["accessory"]) == ("plain", None)
-    striped = replace(mug, pattern="striped")
-    assert named(truth_of(Scene((cat, striped), relation="and")))["pattern"] is None
-    three = named(truth_of(Scene((cat, mug, cat), style="pixel", relation="and")))
-    assert {name for name, said in three.items() if said} == {
-        "place", "style", "augmentation",
-    }  # fmt: skip
-
-
-def test_truth_of_a_prompt_leaves_a_placeholder_its_own_looks():
-    asked = named(truth_of_prompt("a photo of a <toy>", "<toy>", "teddy"))
-    assert asked["class"] == "teddy"
-    assert asked["place"] == "studio"
-    assert asked["accessory"] == asked["style"] == asked["second class"] == "none"
-    assert asked["pattern"] is asked["color"] is None
-    asked = named(truth_of_prompt("a blue spotted <toy>", "<toy>", "teddy"))
-    assert (asked["color"], asked["pattern"]) == ("blue", "spotted")
-    assert named(truth_of_prompt("a photo of a teddy"))["pattern"] == "plain"
-    assert named(truth_of_prompt("a photo of a pet"))["class"] is None
-
-
-def test_a_prompt_asks_for_what_it_mentions_beside_the_subject():
-    def asked(prompt: str) -> dict[str, str]:
-        found = named(asked_of_prompt(prompt, "<toy>", "teddy"))
-        return {name: said for name, said in found.items() if said}
-
-    assert asked("a photo of a <toy>") == {}
-    assert asked("a photo of a teddy") == {}
-    assert asked("a sketch of a red <toy> with a hat on the moon") == {
-        "accessory": "hat", "place": "moon", "style": "sketch",
-    }  # fmt: skip
-    assert asked("a <toy> next to a blue mug") == {
-        "second class": "mug", "second color": "blue",
-    }  # fmt: skip
-    assert asked("a blue mug next to a <toy>") == {"class": "mug", "color": "blue"}
-    assert asked("a striped <toy>, upside down") == {
-        "pattern": "striped", "augmentation": "upside down",
-    }  # fmt: skip
 
 
 def test_a_true_mask_covers_what_changes_with_the_thing():

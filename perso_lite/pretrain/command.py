@@ -7,8 +7,10 @@ to `--folder` until `export` writes the finished diffusers folder. Judges learn 
 and `measure` puts into `data/` everything that depends on the base; after any change of
 the base, `--stages export measure` is enough.
 
-`--start-from data/base` begins the autoencoder and the U-Net with shipped weights where
-there is no checkpoint, to go on where an earlier training ended.
+`--start-from data/base` goes on where an earlier training ended: where there is no
+checkpoint, the autoencoder and the U-Net begin with shipped weights, and parts that are
+not trained again are taken as they are. The text encoder always is: once shipped, it is
+frozen for good.
 
 On one device this is all there is to type. Several GPUs: `accelerate launch -m
 perso_lite pretrain`. Several CPU processes: `torchrun --nproc_per_node 2 -m perso_lite
@@ -24,20 +26,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from perso_lite import evaluation
+from perso_lite import comparison
 from perso_lite.__main__ import main as run_command
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
     train_judging_clip,
     train_reader,
 )
+from perso_lite.pretrain.parts import tokenizer_of
 from perso_lite.pretrain.pictures import scene_of
 from perso_lite.pretrain.prompts import write_prompts
 from perso_lite.pretrain.stages import (
     FRESH_SEED,
     export_base,
     fresh_pictures,
-    tokenizer_of,
     train_autoencoder,
     train_clip,
     train_unet,
@@ -51,6 +53,7 @@ STAGES = (
     "pictures", "autoencoder", "clip", "unet", "export", "concepts", "prompts",
     "reader", "instances", "faces", "clip-judge", "measure",
 )  # fmt: skip
+WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
 
 
 def write_world_sheet(path: Path, size: int = 96) -> None:
@@ -64,8 +67,8 @@ def measure(output: Path, scratch: Path) -> None:
     """All that is said about a base: two tables, a sample sheet, the tour's picture."""
     processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
     where = ["--base", str(output), "--out", str(scratch)]
-    evaluation.main(["base", *where, "--processes", processes])
-    evaluation.main(["methods", *where])
+    comparison.main(["base", *where, "--processes", processes])
+    comparison.main(["methods", *where])
     run_command(["tour", *where])
     for name in ("base.json", "methods.json"):
         shutil.copy(scratch / name, output.parent / "judges" / name)
@@ -102,8 +105,9 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     options.device = accelerator.device.type
     set_seed(0)
-    with accelerator.main_process_first():
-        tokenizer_of(options)
+    if WITH_WORDS.intersection(options.stages):
+        with accelerator.main_process_first():
+            tokenizer_of(options)
     if "pictures" in options.stages:
         with accelerator.main_process_first():
             world_pictures(options)

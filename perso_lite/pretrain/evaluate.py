@@ -23,15 +23,17 @@ from tqdm.auto import tqdm
 from perso_lite.base import load_base
 from perso_lite.files import DATA_FOLDER
 from perso_lite.judges import ATTRIBUTES, UNKNOWN, Judges, load_judges
-from perso_lite.metrics import bootstrap_interval
+from perso_lite.metrics import read_attributes
 from perso_lite.pretrain.judges import first_of_each
 from perso_lite.pretrain.pictures import VIEWS, subject_scene
 from perso_lite.pretrain.unet import save_sheet
 from perso_lite.sampling import generate
-from perso_lite.world.oracle import LEFT_OUT, scene_for, truth_of
+from perso_lite.statistics import bootstrap_interval
+from perso_lite.world.oracle import scene_for
 from perso_lite.world.people import people_names
 from perso_lite.world.render import render
 from perso_lite.world.scenes import Scene
+from perso_lite.world.truth import only_asked, truth_of
 
 # (row, kinds of prompt, attributes that must all be right); "person" is told by a face
 ROWS = (
@@ -49,15 +51,6 @@ ROWS = (
     ("both, with their colors", ("pair",), ("color", "second color")),
     ("augmentation", ("augmented",), ("augmentation",)),
 )
-
-
-def asked_truth(scene: Scene) -> list[int]:
-    """The truth of a scene, unknown where its prompt asks for nothing."""
-    truth = truth_of(scene)
-    return [
-        UNKNOWN if labels[max(label, 0)] in LEFT_OUT else label
-        for labels, label in zip(ATTRIBUTES.values(), truth, strict=True)
-    ]
 
 
 def draw_chunk(job: tuple[argparse.Namespace, list[str], int]) -> Tensor:
@@ -97,13 +90,16 @@ def draw_all(prompts: list[str], options: argparse.Namespace) -> Tensor:
         return torch.cat(list(tqdm(pool.imap(draw_chunk, jobs), **bar)))
 
 
-def judged(judges: Judges, pictures: Tensor, scenes: list[Scene]) -> dict[str, Tensor]:
-    """0 or 1 for each picture, by row, of the pictures that the row is about."""
-    truth = torch.tensor([asked_truth(scene) for scene in scenes])
-    right = judges.reader.read(pictures * 2 - 1) == truth
-    return {
-        name: (truth[:, i] != UNKNOWN, right[:, i]) for i, name in enumerate(ATTRIBUTES)
-    }
+def judged(
+    judges: Judges, pictures: Tensor, scenes: list[Scene]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per attribute: whether each picture was asked for it, and whether it is right.
+
+    Both are (pictures,) and boolean.
+    """
+    asked = torch.tensor([only_asked(truth_of(scene)) for scene in scenes])
+    known, right = asked != UNKNOWN, read_attributes(judges, pictures) == asked
+    return {name: (known[:, i], right[:, i]) for i, name in enumerate(ATTRIBUTES)}
 
 
 def rows_of(judges: Judges, pictures: Tensor, entries: list[dict]) -> dict[str, Tensor]:

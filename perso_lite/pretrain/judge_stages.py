@@ -4,8 +4,8 @@ import argparse
 
 import torch
 from accelerate import Accelerator
-from transformers import CLIPTextModel
 
+from perso_lite.files import folder_written_whole
 from perso_lite.judges import AttributeReader, FaceReader, InstanceEncoder, save_judge
 from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
 from perso_lite.pretrain.judges import (
@@ -18,14 +18,12 @@ from perso_lite.pretrain.judges import (
     reader_loss,
 )
 from perso_lite.pretrain.loop import Stage, train
+from perso_lite.pretrain.parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_of
 from perso_lite.pretrain.stages import (
     FRESH_PICTURES,
     FRESH_SEED,
-    first_weights,
     fresh_pictures,
-    load_text_encoder,
-    tokenizer_of,
     world_pictures,
 )
 from perso_lite.world.toys import TOYS
@@ -97,12 +95,7 @@ def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) ->
     """A CLIP that only judges: it starts from stage 3's, or from the base's words."""
     tokenizer = tokenizer_of(options)
     model = build_clip(tokenizer, options.size)
-    words = first_weights(
-        options,
-        CLIPTextModel,
-        "text_encoder",
-        lambda: load_text_encoder(options, tokenizer),
-    )
+    words = load_text_encoder(options, tokenizer)
     inner = getattr(words, "text_model", words)
     model.text_model.load_state_dict(inner.state_dict())
     rank = accelerator.process_index
@@ -117,5 +110,6 @@ def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) ->
     if accelerator.is_main_process:
         folder = options.output.parent / "judges"
         right = caption_accuracy(model, tokenizer, fresh_pictures(options), FRESH_SEED)
-        model.half().save_pretrained(folder / "clip")
+        with folder_written_whole(folder / "clip") as partial:
+            model.half().save_pretrained(partial)
         note_accuracy(folder, "clip", {"n": FRESH_PICTURES, "altered caption": right})

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perso_lite.files import write_atomically
 from perso_lite.judges import (
     ATTRIBUTES,
     UNKNOWN,
@@ -25,10 +26,10 @@ from perso_lite.judges import (
 )
 from perso_lite.pretrain.loop import Modules
 from perso_lite.pretrain.pictures import VIEWS, as_tensor, scene_of, subject_scene
-from perso_lite.world.oracle import truth_of
 from perso_lite.world.people import people_names, people_thetas
 from perso_lite.world.render import render
 from perso_lite.world.toys import TOYS
+from perso_lite.world.truth import truth_of
 
 SISTERS = 100
 
@@ -261,8 +262,8 @@ def face_accuracy(reader: FaceReader, size: int) -> dict:
 
 def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:
     """Add a judge's accuracy to `accuracy.json`, and print it."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "accuracy.json"
     noted = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**noted, judge: accuracy}, indent=1) + "\n")
+    text = json.dumps({**noted, judge: accuracy}, indent=1) + "\n"
+    write_atomically(path, text.encode())
     print(f"{judge}: {json.dumps(accuracy)}")

@@ -12,6 +12,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from perso_lite.errors import PersoError
+
 Modules = dict[str, nn.Module]
 
 
@@ -65,7 +67,11 @@ class State:
 
 
 def last_state(stage: Stage, path: Path, device: torch.device) -> State:
-    """The state in the checkpoint at `path`, or that of step 0."""
+    """The state in the checkpoint at `path`, or that of step 0.
+
+    Raises:
+        PersoError: other modules learnt there.
+    """
     groups = [
         {"params": list(module.parameters()), "lr": stage.learning_rates[name]}
         for name, module in stage.modules.items()
@@ -80,6 +86,12 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
     state = State(0, optimizer, average, parameters)
     if path.exists():
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["modules"].keys() != stage.modules.keys():
+            raise PersoError(
+                f"In {path} {' and '.join(saved['modules'])} learnt, but here "
+                f"{' and '.join(stage.modules)} would. Use the same --start-from as "
+                "then (the text encoder learns only without), or another --folder."
+            )
         state.step = saved["step"]
         optimizer.load_state_dict(saved["optimizer"])
         for name, module in stage.modules.items():

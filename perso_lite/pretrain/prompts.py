@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from perso_lite.world.accessories import ACCESSORIES
@@ -62,21 +63,12 @@ def one_toy(rng: random.Random) -> Scene:
     return Scene((thing,), maybe(PLACES, 0.75, rng), maybe(STYLES, 0.25, rng))
 
 
-def seen(rng: random.Random) -> Scene:
-    """One toy, in a combination that pretraining may show."""
+def combination(rng: random.Random, new: bool) -> Scene:
+    """One toy, in a combination that pretraining never shows (`new`), or may show."""
     while True:
         scene = one_toy(rng)
         thing = scene.things[0]
-        if not held_out(thing.class_word, scene.place, thing.accessory):
-            return scene
-
-
-def new(rng: random.Random) -> Scene:
-    """One toy, in a combination that pretraining never shows."""
-    while True:
-        scene = one_toy(rng)
-        thing = scene.things[0]
-        if held_out(thing.class_word, scene.place, thing.accessory):
+        if held_out(thing.class_word, scene.place, thing.accessory) == new:
             return scene
 
 
@@ -105,8 +97,8 @@ def augmented(rng: random.Random) -> Scene:
 
 
 KINDS: dict[str, tuple[int, Callable[[random.Random], Scene]]] = {
-    "seen": (480, seen),
-    "new": (160, new),
+    "seen": (480, partial(combination, new=False)),
+    "new": (160, partial(combination, new=True)),
     "pair": (180, pair),
     "person": (100, named_person),
     "augmented": (80, augmented),
@@ -114,7 +106,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random], Scene]]] = {
 
 
 def base_prompts() -> list[dict[str, str]]:
-    """The 1,000 prompts and their kinds; kinds alternate, so any part is a mixture."""
+    """The 1,000 prompts and their kinds, shuffled: the first so many are a mixture."""
     prompts = []
     for kind, (count, scene) in KINDS.items():
         for i in range(count):

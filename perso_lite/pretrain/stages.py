@@ -10,8 +10,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
+from perso_lite.errors import PersoError
 from perso_lite.pretrain.autoencoder import (
     TrainableAutoencoder,
     autoencoder_loss,
@@ -28,8 +29,15 @@ from perso_lite.pretrain.clip import (
 )
 from perso_lite.pretrain.export import export, pipeline_of
 from perso_lite.pretrain.loop import Stage, train
+from perso_lite.pretrain.parts import (
+    checkpoint_of,
+    first_weights,
+    load_autoencoder,
+    load_text_encoder,
+    shipped_part,
+    tokenizer_of,
+)
 from perso_lite.pretrain.pictures import painted_pictures
-from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
     build_scheduler,
@@ -55,31 +63,6 @@ def fresh_pictures(options: argparse.Namespace) -> np.ndarray:
     return painted_pictures(
         options.cache, FRESH_PICTURES, options.size, FRESH_SEED, options.device
     )
-
-
-def first_weights(options: argparse.Namespace, kind: type, part: str, build):
-    """A part of the base to train: from `--start-from`, or new."""
-    if options.start_from is None:
-        return build()
-    return kind.from_pretrained(options.start_from, subfolder=part).float()
-
-
-def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
-    """The tokenizer that all stages in this folder share: weights belong to its ids.
-
-    It is that of `--start-from`, or a new one, and is kept beside the checkpoints.
-    """
-    kept = options.folder / "tokenizer"
-    if kept.exists():
-        return CLIPTokenizer.from_pretrained(kept)
-    if options.start_from is None:
-        tokenizer = build_tokenizer()
-    else:
-        tokenizer = CLIPTokenizer.from_pretrained(
-            options.start_from, subfolder="tokenizer"
-        )
-    tokenizer.save_pretrained(kept)
-    return tokenizer
 
 
 def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
@@ -126,16 +109,6 @@ def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
         print(f"clip: {right:.1%} of altered captions recognised (chance 50 %)")
 
 
-def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
-    """The autoencoder of stage 2, frozen."""
-    model = build_autoencoder(options.size)
-    saved = torch.load(options.folder / "autoencoder.pt", weights_only=True)
-    wrapper = TrainableAutoencoder(model)
-    wrapper.load_state_dict(saved["modules"]["autoencoder"])
-    model.to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(False)
-
-
 def weights_fingerprint(module: torch.nn.Module) -> str:
     """A short hash of a module's weights: latents belong to one encoder."""
     digest = hashlib.sha256()
@@ -172,55 +145,44 @@ def encoded_world(
     return latents
 
 
-def load_text_encoder(
-    options: argparse.Namespace, tokenizer: CLIPTokenizer
-) -> CLIPTextModel:
-    """The text encoder as the contrastive stage left it."""
-    clip = build_clip(tokenizer, options.size)
-    saved = torch.load(options.folder / "clip.pt", weights_only=True)
-    clip.load_state_dict(saved["modules"]["clip"])
-    return text_encoder_of(clip)
-
-
 def unet_stage(
-    options: argparse.Namespace, latents: Tensor, autoencoder: AutoencoderKL, rank: int
+    options: argparse.Namespace,
+    latents: Tensor,
+    autoencoder: AutoencoderKL,
+    accelerator: Accelerator,
 ) -> Stage:
     """Stage 4: what learns, and the sheet that shows how far it has come."""
     tokenizer = tokenizer_of(options)
     unet = first_weights(options, UNet2DConditionModel, "unet", build_unet)
-    text_encoder = first_weights(
-        options,
-        CLIPTextModel,
-        "text_encoder",
-        lambda: load_text_encoder(options, tokenizer),
-    )
+    text_encoder = load_text_encoder(options, tokenizer).to(accelerator.device)
+    modules, learning_rates = {"unet": unet}, {"unet": 5e-4}
+    if options.start_from is None:
+        modules["text_encoder"], learning_rates["text_encoder"] = text_encoder, 1e-4
+    else:
+        text_encoder.requires_grad_(False)  # once shipped, it never changes
     if not torch.cuda.is_available():
         prepare_for_cpu(unet)
 
-    parts = (unet, text_encoder, autoencoder, tokenizer, build_scheduler())
-
     def sample(step: int) -> None:
-        pipeline = pipeline_of(*parts)
+        pipeline = pipeline_of(
+            unet, text_encoder, autoencoder, tokenizer, build_scheduler()
+        )
         pictures = generate(
             pipeline, SHEET_PROMPTS, num_inference_steps=20, output_type="pt"
         )
         save_sheet(pictures, options.folder / f"sheet-{step:07d}.png")
 
+    scaling = autoencoder.config.scaling_factor
+    rank, batch = accelerator.process_index, options.unet_batch
     return Stage(
         "unet",
-        {"unet": unet, "text_encoder": text_encoder},
-        denoising_loss(
-            latents,
-            tokenizer,
-            autoencoder.config.scaling_factor,
-            options.unet_batch,
-            rank,
-        ),
+        modules,
+        denoising_loss(latents, text_encoder, tokenizer, scaling, batch, rank),
         options.unet_steps,
-        {"unet": 5e-4, "text_encoder": 1e-4},
+        learning_rates,
         sample=sample,
         average=0.9995,
-        facts={"scaling_factor": autoencoder.config.scaling_factor},
+        facts={"scaling_factor": scaling},
         decay=0.15,
         warm_up=200,
     )
@@ -230,22 +192,36 @@ def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 4."""
     autoencoder = load_autoencoder(options).to(accelerator.device)
     latents = encoded_world(options, autoencoder, accelerator)
-    stage = unet_stage(options, latents, autoencoder, accelerator.process_index)
+    stage = unet_stage(options, latents, autoencoder, accelerator)
     train(stage, options.folder, accelerator, sample_minutes=options.sample_minutes)
 
 
 def export_base(options: argparse.Namespace) -> None:
-    """Stage 5: the averaged weights of the last checkpoint, finished or not."""
-    saved = torch.load(options.folder / "unet.pt", weights_only=True)
+    """Stage 5: the averaged weights of the last checkpoint, finished or not.
+
+    What that checkpoint does not have did not learn, and comes from `--start-from`.
+
+    Raises:
+        PersoError: there is no checkpoint, or a part that it needs is not known.
+    """
+    saved = checkpoint_of(options, "unet")
     autoencoder = load_autoencoder(options)
     autoencoder.register_to_config(scaling_factor=saved["facts"]["scaling_factor"])
-    tokenizer = tokenizer_of(options)
-    unet = build_unet()
-    text_encoder = text_encoder_of(build_clip(tokenizer, options.size))
-    parameters = [*unet.parameters(), *text_encoder.parameters()]
-    average = EMAModel(parameters)
+    tokenizer, unet = tokenizer_of(options), build_unet()
+    learnt = list(unet.parameters())
+    if "text_encoder" in saved["modules"]:
+        text_encoder = text_encoder_of(build_clip(tokenizer, options.size))
+        learnt += text_encoder.parameters()
+    elif options.start_from is not None:
+        text_encoder = shipped_part(options, CLIPTextModel, "text_encoder")
+    else:
+        raise PersoError(
+            f"The U-Net in {options.folder} learnt with the frozen text encoder of a "
+            "finished base; say which with --start-from."
+        )
+    average = EMAModel(learnt)
     average.load_state_dict(saved["average"])
-    average.copy_to(parameters)
+    average.copy_to(learnt)
     pipeline = pipeline_of(
         unet, text_encoder, autoencoder, tokenizer, build_scheduler()
     )

@@ -2,10 +2,12 @@
 
 The loss is Stable Diffusion's: predict the noise, with 10 % of the captions dropped for
 guidance, weighted by Min-SNR (gamma 5) so that no noise level dominates. The text
-encoder comes from the contrastive stage and goes on learning at a lower rate; after
-this stage both are frozen for good.
+encoder comes from the contrastive stage and goes on learning at a lower rate; once a
+base is shipped it is frozen for good, and a training that starts from that base
+(`--start-from`) teaches the U-Net alone.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +18,12 @@ from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from perso_lite.pretrain.clip import TEXT_WIDTH, tokenize
 from perso_lite.pretrain.loop import Modules
-from perso_lite.pretrain.pictures import captions_of
+from perso_lite.pretrain.pictures import captions_of, scene_of
+from perso_lite.world.scenes import Scene
 
 SHEET_PROMPTS = (
     """
@@ -72,21 +75,42 @@ def prepare_for_cpu(unet: UNet2DConditionModel) -> None:
     unet.set_attn_processor(AttnProcessor())
 
 
+def picture_weights(count: int) -> list[int]:
+    """How often the world's first pictures are drawn, relative to one another.
+
+    Accessories, patterns and several things are rarer and harder to draw than the
+    rest, so pictures with any of them come twice as often.
+    """
+
+    def weight(scene: Scene) -> int:
+        worn = any(thing.accessory or thing.pattern for thing in scene.things)
+        return 2 if worn or len(scene.things) > 1 else 1
+
+    return [weight(scene_of(0, index)) for index in range(count)]
+
+
 def denoising_loss(
     latents: Tensor,
+    text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
     scaling_factor: float,
     batch: int,
     rank: int,
     dropout: float = 0.1,
 ) -> Callable[[Modules, int], Tensor]:
-    """The loss of the stage; `latents` `(count, 4, 16, 16)` are posterior means."""
+    """The loss of the stage.
+
+    `latents` `(count, 4, 16, 16)` are posterior means of the world's first pictures.
+    The frozen `text_encoder` is not used if one is among the modules that learn.
+    """
     scheduler = build_scheduler()
+    every = range(len(latents))
+    shares = list(itertools.accumulate(picture_weights(len(latents))))
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = random.Random(f"unet/{step}/{rank}")
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
-        rows = rng.sample(range(len(latents)), batch)
+        rows = rng.choices(every, cum_weights=shares, k=batch)
         captions = captions_of(0, rows, rng)
         captions = ["" if rng.random() < dropout else c for c in captions]
         device = next(modules["unet"].parameters()).device
@@ -96,7 +120,7 @@ def denoising_loss(
         noisy = scheduler.add_noise(clean, noise, timesteps)
         noisy = noisy.to(memory_format=torch.channels_last)
         ids = tokenize(tokenizer, captions).to(device)
-        states = modules["text_encoder"](ids).last_hidden_state
+        states = modules.get("text_encoder", text_encoder)(ids).last_hidden_state
         guess = modules["unet"](noisy, timesteps, states).sample
         snr = compute_snr(scheduler, timesteps)
         weight = snr.clamp(max=5) / snr

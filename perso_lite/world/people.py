@@ -93,99 +93,50 @@ def features(
     d: Drawing, t: dict[str, Tensor], skin: Tensor, hair: Tensor, expression: Tensor
 ) -> None:
     """Freckles, eyes, brows, nose and mouth."""
-
-    def showing(name: str) -> Tensor:
-        return (expression == EXPRESSIONS.index(name)).float()
-
-    apart, size = 0.13 + 0.09 * t["eye_distance"], 0.06 + 0.05 * t["eye_size"]
     spots = ((t["freckles"] - 0.6) * 2.5).clamp(0, 1)
     for x, y in ((0.18, 0.07), (0.26, 0.1), (0.21, 0.14)):
         d.pair(x, y, 0.022, color=skin * 0.68, opacity=spots, shade=0)
-    awake = 1 - showing("sleeping")
-    d.pair(
-        apart,
-        -0.1,
-        size * 1.25,
-        size * (1 + 0.3 * showing("surprised")),
-        color=WHITE,
-        opacity=awake,
-    )
-    d.pair(
-        apart,
-        -0.1,
-        size * 0.72,
-        color=blend(IRISES, t["eye_hue"]),
-        opacity=awake,
-        shade=0,
-    )
-    d.pair(apart, -0.1, size * 0.36, color=INK, opacity=awake, shade=0)
-    d.pair(
-        apart,
-        -0.13,
-        size * 1.1,
-        size,
-        hollow=0.04,
-        angle=math.pi,
-        bottom=0,
-        color=INK,
-        opacity=1 - awake,
-    )
-    lift = -0.25 - 0.06 * showing("surprised")
-    brow = 0.014 + 0.03 * t["brow_thickness"]
-    d.pair(
-        apart,
-        lift,
-        0.11,
-        brow,
-        n=3,
-        angle=(t["brow_angle"] - 0.5) * 0.9,
-        color=hair * 0.75,
-        shade=0,
-    )
+    eyes(d, t, expression)
+    lift = -0.25 - 0.06 * showing(expression, "surprised")
+    brow, angle = 0.014 + 0.03 * t["brow_thickness"], (t["brow_angle"] - 0.5) * 0.9
+    apart = 0.13 + 0.09 * t["eye_distance"]
+    d.pair(apart, lift, 0.11, brow, n=3, angle=angle, color=hair * 0.75, shade=0)
     long, broad = 0.05 + 0.1 * t["nose_length"], 0.045 + 0.07 * t["nose_width"]
     d.add(0, 0.06, broad, long, n=2.2, taper=0.5, color=skin * 0.78)
-    mouth, lips = 0.1 + 0.12 * t["mouth_width"], (0.72, 0.25, 0.28)
-    d.add(
-        0,
-        0.27,
-        mouth,
-        0.028,
-        n=3,
-        color=lips,
-        opacity=showing("calm") + showing("sleeping"),
-        shade=0,
+    mouth(d, 0.1 + 0.12 * t["mouth_width"], expression)
+
+
+def showing(expression: Tensor, *names: str) -> Tensor:
+    """1 where the expression is one of these, else 0, `(batch,)`."""
+    return sum((expression == EXPRESSIONS.index(name)).float() for name in names)
+
+
+def eyes(d: Drawing, t: dict[str, Tensor], expression: Tensor) -> None:
+    """White, iris and pupil, or closed lids."""
+    asleep, surprised = (
+        showing(expression, "sleeping"),
+        showing(expression, "surprised"),
     )
-    d.add(
-        0,
-        0.22,
-        mouth * 1.15,
-        0.15,
-        n=2,
-        angle=math.pi,
-        bottom=0,
-        color=lips,
-        opacity=showing("smiling"),
-        shade=0,
-    )
-    d.add(
-        0,
-        0.235,
-        mouth * 0.95,
-        0.045,
-        n=4,
-        color=WHITE,
-        opacity=showing("smiling"),
-        shade=0,
-    )
-    d.add(
-        0,
-        0.28,
-        0.09,
-        0.12,
-        color=(0.45, 0.12, 0.15),
-        opacity=showing("surprised"),
-        shade=0,
-    )
+    awake, apart = 1 - asleep, 0.13 + 0.09 * t["eye_distance"]
+    size = 0.06 + 0.05 * t["eye_size"]
+    tall, iris = size * (1 + 0.3 * surprised), blend(IRISES, t["eye_hue"])
+    d.pair(apart, -0.1, size * 1.25, tall, color=WHITE, opacity=awake)
+    d.pair(apart, -0.1, size * 0.72, color=iris, opacity=awake, shade=0)
+    d.pair(apart, -0.1, size * 0.36, color=INK, opacity=awake, shade=0)
+    lid = {"hollow": 0.04, "angle": math.pi, "bottom": 0, "color": INK}
+    d.pair(apart, -0.13, size * 1.1, size, **lid, opacity=1 - awake)
+
+
+def mouth(d: Drawing, width: Tensor, expression: Tensor) -> None:
+    """Closed, smiling with teeth, or round."""
+    lips, closed = (0.72, 0.25, 0.28), showing(expression, "calm", "sleeping")
+    d.add(0, 0.27, width, 0.028, n=3, color=lips, opacity=closed, shade=0)
+    smile = {"opacity": showing(expression, "smiling"), "shade": 0}
+    half = {"angle": math.pi, "bottom": 0}
+    d.add(0, 0.22, width * 1.15, 0.15, n=2, **half, color=lips, **smile)
+    d.add(0, 0.235, width * 0.95, 0.045, n=4, color=WHITE, **smile)
+    round_ = {"opacity": showing(expression, "surprised"), "shade": 0}
+    d.add(0, 0.28, 0.09, 0.12, color=(0.45, 0.12, 0.15), **round_)
 
 
 NAMED_PEOPLE, FIRST_WORDS, LAST_WORDS = 400, 253, 335

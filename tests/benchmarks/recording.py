@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from perso_lite import encode_prompts, load_base
-from perso_lite.attention import exchanged, record_attention
+from perso_lite.attention import record_attention
+from perso_lite.exchange import exchanged
 from perso_lite.sampling import denoise, starting_noise
 
 BAR = 1.10

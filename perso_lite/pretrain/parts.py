@@ -1,0 +1,95 @@
+"""The parts of the base that a stage needs: learnt here, shipped elsewhere, or new.
+
+A part comes from the checkpoint of the stage that makes it. Where there is none, it
+comes from the finished base that `--start-from` names.
+"""
+
+import argparse
+
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from perso_lite.errors import PersoError
+from perso_lite.files import folder_written_whole
+from perso_lite.pretrain.autoencoder import TrainableAutoencoder, build_autoencoder
+from perso_lite.pretrain.clip import build_clip, text_encoder_of
+from perso_lite.pretrain.tokenizer import build_tokenizer
+
+
+def checkpoint_of(options: argparse.Namespace, stage: str) -> dict:
+    """What a stage kept in this folder.
+
+    Raises:
+        PersoError: it kept nothing yet.
+    """
+    path = options.folder / f"{stage}.pt"
+    if not path.exists():
+        raise PersoError(
+            f"There is no {path}, which this stage needs. Run `python -m perso_lite "
+            f"pretrain --stages {stage}` first; --start-from with a finished base "
+            "stands in for any stage before the U-Net."
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def shipped_part(options: argparse.Namespace, kind: type, part: str) -> nn.Module:
+    """A part of the base that `--start-from` names, in single precision."""
+    return kind.from_pretrained(options.start_from, subfolder=part).float()
+
+
+def first_weights(options: argparse.Namespace, kind: type, part: str, build):
+    """A part of the base to train: from `--start-from`, or new."""
+    return build() if options.start_from is None else shipped_part(options, kind, part)
+
+
+def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
+    """The tokenizer that all stages in this folder share: weights belong to its ids.
+
+    It is that of `--start-from`, or a new one, and is kept beside the checkpoints.
+
+    Raises:
+        PersoError: the one kept here is not that of `--start-from`.
+    """
+    kept, shipped = options.folder / "tokenizer", None
+    if options.start_from is not None:
+        shipped = CLIPTokenizer.from_pretrained(
+            options.start_from, subfolder="tokenizer"
+        )
+    if not kept.exists():
+        tokenizer = build_tokenizer() if shipped is None else shipped
+        with folder_written_whole(kept) as partial:
+            tokenizer.save_pretrained(partial)
+        return tokenizer
+    tokenizer = CLIPTokenizer.from_pretrained(kept)
+    if shipped is not None and shipped.get_vocab() != tokenizer.get_vocab():
+        raise PersoError(
+            f"{kept} numbers its words otherwise than the tokenizer of "
+            f"{options.start_from}, so weights of the one make no sense with the "
+            "other. Take another --folder, or leave --start-from out."
+        )
+    return tokenizer
+
+
+def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
+    """The autoencoder of stage 2, or else of `--start-from`, frozen."""
+    if options.start_from and not (options.folder / "autoencoder.pt").exists():
+        model = shipped_part(options, AutoencoderKL, "vae")
+    else:
+        model = build_autoencoder(options.size)
+        saved = checkpoint_of(options, "autoencoder")
+        TrainableAutoencoder(model).load_state_dict(saved["modules"]["autoencoder"])
+    model.to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def load_text_encoder(
+    options: argparse.Namespace, tokenizer: CLIPTokenizer
+) -> CLIPTextModel:
+    """The text encoder of `--start-from`, or as the contrastive stage left it."""
+    if options.start_from is not None:
+        return shipped_part(options, CLIPTextModel, "text_encoder")
+    clip = build_clip(tokenizer, options.size)
+    clip.load_state_dict(checkpoint_of(options, "clip")["modules"]["clip"])
+    return text_encoder_of(clip)
