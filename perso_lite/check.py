@@ -1,0 +1,235 @@
+"""Checks a learner's answers: three facts an exercise, each with ✓ or ✗.
+
+Exercises are checked under their solution's name, `check.inject(inject)`, on random
+input whose sizes are all different. Read the facts from left to right: where an early
+one fails, a later one often fails with it. Nothing here raises for a wrong answer.
+
+Below them: `prediction` for what you said before you looked, and `same`, which tells
+whether a cell's code is still the library's own.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perso_lite import solutions
+from perso_lite.errors import PersoError
+from perso_lite.syntax import definition_of
+
+Facts = dict[str, bool]
+
+
+# -- how an exercise is checked --------------------------------------------------------
+
+
+def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], None]:
+    """Make a checker, which prints, of a function that finds facts about an answer.
+
+    The function stays within reach as the checker's `facts`.
+    """
+    name = find_facts.__name__
+
+    def check(mine: Callable) -> None:
+        try:
+            facts = find_facts(mine)
+        except PersoError as reason:
+            print(f"✗ {reason}")
+        except Exception as reason:  # whatever a half-written function may do
+            first_line = str(reason).partition("\n")[0]
+            print(f"✗ your function stopped with {type(reason).__name__}: {first_line}")
+        else:
+            print("  ".join(f"{'✓' if facts[fact] else '✗'} {fact}" for fact in facts))
+            if is_provided(mine, name):
+                print("this is still the provided solution")
+
+    check.__name__ = check.__qualname__ = name
+    check.__doc__ = find_facts.__doc__
+    check.facts = find_facts
+    return check
+
+
+def is_provided(mine: Callable, name: str) -> bool:
+    """Whether an answer is the solution, or still returns what the solution does."""
+    if mine is getattr(solutions, name):
+        return True
+    try:
+        (function,) = ast.parse(textwrap.dedent(inspect.getsource(mine))).body
+        returns = [line for line in function.body if isinstance(line, ast.Return)]
+    except (OSError, TypeError, SyntaxError, AttributeError):
+        return False  # no plain function, so not the one the notebook gave
+    return bool(returns) and f"solutions.{name}(" in ast.unparse(returns[0])
+
+
+def agrees(mine: Callable, solution: Callable, *given: Any) -> bool:
+    """Whether an answer is the solution's, but for rounding."""
+    return close(ask(mine, *given), ask(solution, *given))
+
+
+def ask(function: Callable, *given: Any) -> Tensor:
+    """What a function answers to copies of the input, so that none can change it."""
+    copies = [x.clone() if isinstance(x, Tensor) else x for x in given]
+    return as_tensor(function(*copies))
+
+
+def as_tensor(answer: Any) -> Tensor:
+    """An answer as a tensor; a number becomes one of shape ().
+
+    Raises:
+        PersoError: it is neither.
+    """
+    if not isinstance(answer, Tensor | int | float):
+        raise PersoError(
+            f"your function returned {type(answer).__name__}, but a tensor was expected"
+        )
+    return torch.as_tensor(answer).float()
+
+
+def close(answer: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors have one shape and, but for rounding, the same numbers."""
+    return answer.shape == wanted.shape and torch.allclose(answer, wanted, atol=1e-5)
+
+
+def numbers(*shapes: tuple[int, ...]) -> list[Tensor]:
+    """Normal random tensors of these shapes, the same ones every time."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+# -- notebook 01: a tiny text-to-image model -------------------------------------------
+
+
+@checker
+def cross_attention(mine: Callable) -> Facts:
+    """Check softmax(Q Kᵀ / √dim) V."""
+    queries, keys, values = numbers((5, 7), (3, 7), (3, 11))
+    ones = torch.ones(3, 11)  # any weights that sum to one make ones of them
+    solution = solutions.cross_attention
+    return {
+        "shape": ask(mine, queries, keys, values).shape == (5, 11),
+        "weights sum to one": agrees(mine, solution, queries, keys, ones),
+        "scores are Q Kᵀ / √dim": agrees(mine, solution, queries, keys, values),
+    }
+
+
+@checker
+def guided_noise(mine: Callable) -> Facts:
+    """Check classifier-free guidance."""
+    without, prompted = numbers((2, 4, 3, 5), (2, 4, 3, 5))
+    solution = solutions.guided_noise
+    return {
+        "scale 0 ignores the prompt": agrees(mine, solution, without, prompted, 0.0),
+        "scale 1 follows it": agrees(mine, solution, without, prompted, 1.0),
+        "more goes on that way": agrees(mine, solution, without, prompted, 6.5),
+    }
+
+
+# -- notebook 02: where words look -----------------------------------------------------
+
+
+@checker
+def intersection_over_union(mine: Callable) -> Facts:
+    """Check the overlap of a heat map with a mask."""
+    (heat,) = numbers((5, 8))
+    heat = heat.abs() / 100  # small: many words share the attention
+    block, mask = torch.zeros(5, 8), torch.zeros(5, 8, dtype=torch.bool)
+    block[1:4, 2:7], mask[:3, :4] = 0.02, True  # no other cut can change the block
+    everywhere = torch.ones_like(mask)
+    solution = solutions.intersection_over_union
+    return {
+        "one number": ask(mine, heat, mask).shape == (),
+        "on from half the maximum": agrees(mine, solution, heat, everywhere),
+        "divided by the union": agrees(mine, solution, block, mask),
+    }
+
+
+@checker
+def leaked_share(mine: Callable) -> Facts:
+    """Check the share of attention beside a mask."""
+    (heat,) = numbers((5, 8))
+    heat = heat.abs() / 100  # small: many words share the attention
+    mask = torch.zeros(5, 8, dtype=torch.bool)
+    mask[1:4, 2:6] = True
+    solution = solutions.leaked_share
+    return {
+        "0 if all is on the mask": agrees(mine, solution, heat * mask, mask),
+        "1 if all is beside it": agrees(mine, solution, heat * ~mask, mask),
+        "a share of the whole": agrees(mine, solution, heat, mask),
+    }
+
+
+# -- notebook 03: textual inversion ----------------------------------------------------
+
+
+@checker
+def inject(mine: Callable) -> Facts:
+    """Check that a new word's vector gets where the word stands."""
+    embeddings, vector = numbers((3, 5, 7), (7,))
+    input_ids = torch.tensor([[0, 9, 2, 3, 1], [0, 4, 9, 9, 1], [0, 2, 3, 4, 1]])
+    here = input_ids == 9  # twice in the second prompt, not at all in the third
+    given = embeddings.clone()
+    answer = as_tensor(mine(given, input_ids.clone(), 9, vector.requires_grad_()))
+    if answer.shape != embeddings.shape:
+        raise PersoError(
+            f"your function returned {tuple(answer.shape)}, but new embeddings "
+            f"{tuple(embeddings.shape)} were expected"
+        )
+    gradient = None
+    if answer.requires_grad:
+        (gradient,) = torch.autograd.grad(answer.sum(), vector, allow_unused=True)
+    untouched = torch.equal(given, embeddings)
+    return {
+        "the vector where the word stands": close(answer[here], vector.expand(3, 7)),
+        "all else as it was": untouched and close(answer[~here], embeddings[~here]),
+        "a gradient reaches the vector": gradient is not None and bool(gradient.any()),
+    }
+
+
+@checker
+def noisy_latents(mine: Callable) -> Facts:
+    """Check how latents and noise are mixed."""
+    latents, noise = numbers((3, 4, 5, 6), (3, 4, 5, 6))
+    zeros, ones, alpha_bar = (
+        torch.zeros(3),
+        torch.ones(3),
+        torch.tensor([0.9, 0.5, 0.2]),
+    )
+    solution = solutions.noisy_latents
+    return {
+        "alpha_bar 1 keeps the latents": agrees(mine, solution, latents, noise, ones),
+        "alpha_bar 0 leaves the noise": agrees(mine, solution, latents, noise, zeros),
+        "square roots between": agrees(mine, solution, latents, noise, alpha_bar),
+    }
+
+
+# -- predictions -----------------------------------------------------------------------
+
+
+def prediction(mine: object, measured: object) -> None:
+    """Compare what you said before the run (None: nothing) with what the run says."""
+    if mine is None:
+        print(f"no prediction yet; the run says: {measured}")
+    elif mine == measured or str(mine).strip().lower() == str(measured).lower():
+        print(f"✓ you said {mine}, and so says the run")
+    else:
+        print(f"✗ you said {mine}, the run says {measured}")
+
+
+# -- is it the library's own code? -----------------------------------------------------
+
+
+def same(mine: Callable | type, library: Callable | type) -> None:
+    """Print whether a function or class of a cell is still the library's own."""
+    try:
+        trees = definition_of(mine), definition_of(library)
+    except (OSError, TypeError, SyntaxError):
+        print("✗ the source of your version cannot be read, so it was not compared")
+        return
+    if ast.dump(trees[0]) == ast.dump(trees[1]):
+        print("✓ the lines above are the library's own")
+    else:
+        print("✗ your version differs from the library's: fine for experiments")

@@ -1,0 +1,106 @@
+"""The exercises' solutions: plain functions, each a formula of its notebook."""
+
+import torch
+from torch import Tensor
+
+# -- notebook 01: a tiny text-to-image model -------------------------------------------
+
+
+def cross_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """What the words tell each position of a picture: softmax(Q Kᵀ / √dim) V.
+
+    Args:
+        queries: (positions, dim), from the picture.
+        keys: (tokens, dim), from the text.
+        values: (tokens, value_dim), from the text.
+
+    Returns:
+        (positions, value_dim).
+    """
+    scores = queries @ keys.T / queries.shape[1] ** 0.5  # (positions, tokens)
+    weights = scores.softmax(dim=1)  # (positions, tokens), each row sums to 1
+    return weights @ values
+
+
+def guided_noise(unprompted: Tensor, prompted: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance: past the prompt, away from no prompt.
+
+    Args:
+        unprompted: noise predicted without a prompt, (batch, channels, height,
+            width).
+        prompted: noise predicted with the prompt, the same shape.
+        guidance_scale: 0 ignores the prompt, 1 follows it, more exaggerates it.
+
+    Returns:
+        The noise to take away, the same shape.
+    """
+    return unprompted + guidance_scale * (prompted - unprompted)
+
+
+# -- notebook 02: where words look -----------------------------------------------------
+
+
+def intersection_over_union(heat: Tensor, mask: Tensor) -> Tensor:
+    """How well a word's map covers the thing it names.
+
+    The map is "on" where it reaches half of its own maximum, as in
+    `metrics.attention_against_mask`.
+
+    Args:
+        heat: attention that the word gets, (height, width), not negative.
+        mask: where the thing is, bool (height, width).
+
+    Returns:
+        A number () in [0, 1].
+    """
+    on = (heat >= heat.max() / 2) & (heat > 0)
+    return (on & mask).sum() / (on | mask).sum()
+
+
+def leaked_share(heat: Tensor, mask: Tensor) -> Tensor:
+    """The share of a word's attention that falls beside the thing it names.
+
+    Args:
+        heat: attention that the word gets, (height, width), not negative.
+        mask: where the thing is, bool (height, width).
+
+    Returns:
+        A number () in [0, 1].
+    """
+    return heat[~mask].sum() / heat.sum()
+
+
+# -- notebook 03: textual inversion ----------------------------------------------------
+
+
+def inject(
+    embeddings: Tensor, input_ids: Tensor, placeholder_id: int, vector: Tensor
+) -> Tensor:
+    """Let a new word have a vector that the embedding table does not hold.
+
+    Args:
+        embeddings: as read from the table, (batch, tokens, dim); left as they are.
+        input_ids: the prompts' tokens, (batch, tokens).
+        placeholder_id: the new word's id.
+        vector: the new word's vector (dim,), which gradients reach.
+
+    Returns:
+        New embeddings, (batch, tokens, dim).
+    """
+    is_placeholder = (input_ids == placeholder_id)[..., None]  # (batch, tokens, 1)
+    return torch.where(is_placeholder, vector, embeddings)
+
+
+def noisy_latents(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Mix latents and noise: z_t = √alpha_bar z + √(1 - alpha_bar) eps.
+
+    Args:
+        latents: (batch, channels, height, width).
+        noise: the same shape.
+        alpha_bar: how much of each picture is left at its timestep, (batch,) in [0, 1].
+
+    Returns:
+        The same shape as the latents.
+    """
+    alpha_bar = alpha_bar[:, None, None, None]  # (batch, 1, 1, 1)
+    return alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise

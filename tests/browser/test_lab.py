@@ -1,0 +1,171 @@
+"""Panels as a learner meets them: in JupyterLab, with a keyboard.
+
+One notebook is made here, of all kinds of panels on a tiny pipeline, so that a failure
+is found in seconds; the others are the course's own.
+"""
+
+import base64
+import shutil
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+pytestmark = pytest.mark.browser
+
+COURSE = Path(__file__).parents[2] / "notebooks"
+EXPLORED = "02_where_words_look.ipynb"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+BYTES = """async image => {
+    const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+    return Array.from(bytes, byte => byte.toString(16).padStart(2, "0")).join("");
+}"""
+
+
+# -- notebooks -------------------------------------------------------------------------
+
+CELLS = (
+    """import perso_lite
+base = perso_lite.load_base({folder!r}, device="cpu")""",
+    """from perso_lite.panels import Panel, choice, slider
+from PIL import Image
+def draw(side, colour): return Image.new("RGB", (side, side), colour)
+Panel(draw, side=slider([60, 90, 120]), colour=choice(["red", "blue"]))""",
+    """from perso_lite.panels import attention_explorer
+with perso_lite.record_attention(base, keep_steps=True) as maps:
+    picture = perso_lite.generate(base, "a cat on snow", num_inference_steps=3)[0]
+attention_explorer(maps, picture)""",
+    """from perso_lite.panels import training_scrubber
+pictures = [[picture], [picture.rotate(90)], [picture.rotate(180)]]
+training_scrubber([0, 10, 20], pictures, [1 / step for step in range(1, 21)])""",
+    """from perso_lite.panels import prompt_box
+prompt_box(base, num_inference_steps=2)""",
+)
+
+
+@pytest.fixture(scope="module")
+def small(lab, tiny_folder):
+    """A small notebook with four panels, run; its name."""
+    cells = [
+        nbformat.v4.new_code_cell(source.replace("{folder!r}", repr(str(tiny_folder))))
+        for source in CELLS
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbclient.NotebookClient(notebook, timeout=120, store_widget_state=False).execute()
+    nbformat.write(notebook, lab.folder / "small.ipynb")
+    return "small.ipynb"
+
+
+@pytest.fixture(scope="module")
+def course(lab):
+    """The names of the course's notebooks, as they were committed."""
+    names = sorted(path.name for path in COURSE.glob("*.ipynb"))
+    for name in names:
+        shutil.copy(COURSE / name, lab.folder)
+    return names
+
+
+def saved_panels(path: Path) -> list[str]:
+    """The PNGs a notebook file holds for its panels, as a browser's `src`."""
+    data = [
+        output.data
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", ())
+        if WIDGET_VIEW in output.get("data", {})
+    ]
+    plain = [base64.b64decode(layers["image/png"]) for layers in data]
+    return [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in plain]
+
+
+# -- what a learner does ---------------------------------------------------------------
+
+
+def move_slider(panel) -> None:
+    """Move a panel's last slider by one stop, with the keyboard."""
+    handle = panel.locator(".widget-slider .noUi-handle").last
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    now, least = (handle.get_attribute(f"aria-value{end}") for end in ("now", "min"))
+    handle.press("ArrowRight" if now == least else "ArrowLeft")
+
+
+def check_panel(page, panel) -> None:
+    """Moving its slider there and back changes its picture there and back."""
+    image = panel.locator("img")
+    pictures, source = [image.evaluate(BYTES)], image.get_attribute("src")
+    for _ in range(2):
+        move_slider(panel)
+        page.wait_for_function(
+            "([image, before]) => image.src != before",
+            arg=[image.element_handle(), source],
+        )
+        source = image.get_attribute("src")
+        pictures.append(image.evaluate(BYTES))
+    assert pictures[0] != pictures[1]
+
+
+def check_page(page) -> None:
+    """Nothing went wrong that a learner, or the browser's console, would see."""
+    assert page.errors == []
+    assert page.get_by_text("Error displaying widget").count() == 0
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert (
+        page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    )
+
+
+def check_static(page, lab, name: str) -> None:
+    """Without a run, each panel is there as the picture that was saved."""
+    lab.open(page, name)
+    for source in saved_panels(lab.folder / name):
+        image = page.locator(f".jp-OutputArea img[src='{source}']").first
+        image.scroll_into_view_if_needed()
+        assert image.is_visible()
+        assert image.evaluate("image => image.naturalWidth") > 0
+    assert page.locator(".widget-slider").count() == 0
+    check_page(page)
+
+
+def live_panels(page) -> list:
+    """The panels with a slider, from top to bottom."""
+    page.locator(".widget-slider").first.wait_for()
+    panels = page.locator(".widget-vbox", has=page.locator(".widget-slider"))
+    return panels.all()
+
+
+# -- tests -----------------------------------------------------------------------------
+
+
+def test_a_slider_moves_every_kind_of_panel(page, lab, small):
+    lab.open(page, small)
+    lab.run_all(page, seconds=120)
+    check_page(page)
+    panels = live_panels(page)
+    assert len(panels) == 4
+    for panel in panels:
+        check_panel(page, panel)
+    check_page(page)
+
+
+def test_a_fresh_clone_shows_the_saved_pictures(page, lab, small):
+    assert len(saved_panels(lab.folder / small)) == 4
+    check_static(page, lab, small)
+
+
+def test_the_course_runs_and_its_panels_follow(page, lab, course):
+    assert EXPLORED in course
+    lab.open(page, EXPLORED)
+    lab.run_all(page, seconds=600)
+    check_page(page)
+    for panel in live_panels(page):
+        check_panel(page, panel)
+    check_page(page)
+
+
+def test_a_fresh_clone_of_the_course_shows_its_pictures(page, lab, course):
+    with_panels = [name for name in course if saved_panels(lab.folder / name)]
+    assert EXPLORED in with_panels
+    for name in with_panels:
+        check_static(page, lab, name)
