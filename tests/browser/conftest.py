@@ -31,9 +31,9 @@ def give_up(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A browser, for all tests."""
+    """A browser, closed after the module: its event loop is not for other tests."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -91,7 +91,7 @@ class Lab:
         page.wait_for_function("window.finished", timeout=seconds * 1000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
     """JupyterLab in an empty folder, with none of the user's settings."""
     folder, home = (tmp_path_factory.mktemp(name) for name in ("notebooks", "home"))

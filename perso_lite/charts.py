@@ -1,0 +1,151 @@
+"""Charts of the kinds that notebooks need again and again, each in one call.
+
+They return a matplotlib figure; a cell ends with `plt.show()`. The title says what was
+found, so it is the first thing to write.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from perso_lite.errors import PersoError
+
+Interval = tuple[float, float, float]  # mean, lower end, upper end
+
+
+def show_bars(
+    series: Mapping[str, Sequence[float] | Tensor],
+    ticks: Sequence[str],
+    *,
+    title: str,
+    ylabel: str = "",
+    size: tuple[float, float] = (6.5, 2.6),
+) -> Figure:
+    """Groups of bars, one colour a series.
+
+    Args:
+        series: a value for every tick, by name.
+        ticks: stand below the groups.
+        title: what is to be seen.
+        ylabel: what the values are.
+        size: width and height in inches.
+
+    Raises:
+        PersoError: a series has not as many values as there are ticks.
+    """
+    for name, values in series.items():
+        if len(values) != len(ticks):
+            raise PersoError(
+                f"{name!r} has {len(values)} values for {len(ticks)} ticks: give one "
+                "value for each tick."
+            )
+    figure, axis = plt.subplots(figsize=size)
+    width = 0.8 / len(series)
+    for i, (name, values) in enumerate(series.items()):
+        middle = np.arange(len(ticks)) + width * (i - (len(series) - 1) / 2)
+        axis.bar(middle, np.asarray(values), 0.92 * width, label=name)
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set(title=title, ylabel=ylabel)
+    if len(series) > 1:
+        _legend_above(axis, len(series))
+    return figure
+
+
+def show_intervals(
+    intervals: Mapping[str, Interval],
+    *,
+    title: str,
+    xlabel: str,
+    reference: tuple[str, float] | None = None,
+    size: tuple[float, float] = (6.5, 2.4),
+) -> Figure:
+    """Horizontal bars with their intervals.
+
+    Args:
+        intervals: mean, lower and upper end by name, as `bootstrap_interval` gives.
+        title: what is to be seen.
+        xlabel: what the values are.
+        reference: a name and a value, drawn as a dotted line.
+        size: width and height in inches.
+    """
+    figure, axis = plt.subplots(figsize=size)
+    for name, (mean, low, high) in intervals.items():
+        axis.barh(name, mean, xerr=[[mean - low], [high - mean]], capsize=3)
+    axis.invert_yaxis()  # the first one on top
+    axis.set(title=title, xlabel=xlabel)
+    if reference:
+        axis.axvline(reference[1], color="gray", linestyle=":", label=reference[0])
+        _legend_above(axis, 1)
+    return figure
+
+
+def show_lines(
+    x: Sequence[float],
+    panels: Mapping[str, Mapping[str, Sequence[float] | Tensor]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str = "",
+    size: tuple[float, float] = (7.5, 2.8),
+) -> Figure:
+    """Lines over a common axis, in one panel or several side by side.
+
+    Args:
+        x: where the values lie.
+        panels: by title, lines by name, a value for each x.
+        title: what is to be seen.
+        xlabel: what x is.
+        ylabel: what the values are.
+        size: width and height in inches, of all.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=size, sharey=True, squeeze=False
+    )
+    for axis, (name, lines) in zip(axes[0], panels.items(), strict=True):
+        for label, values in lines.items():
+            axis.plot(x, np.asarray(values), marker="o", markersize=4, label=label)
+        axis.set_xlabel(xlabel)
+        axis.set_title(name, fontsize=10, fontweight="normal")
+    axes[0, 0].set_ylabel(ylabel)
+    axes[0, -1].legend(frameon=False, fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def show_matrix(
+    values: Tensor,
+    rows: Sequence[object],
+    columns: Sequence[object],
+    *,
+    title: str,
+    label: str,
+    ylabel: str = "",
+    size: tuple[float, float] = (7.5, 2.4),
+) -> Figure:
+    """Numbers (rows, columns) as colours.
+
+    Args:
+        values: not negative.
+        rows: names at the left.
+        columns: names below.
+        title: what is to be seen.
+        label: what the values are.
+        ylabel: what the rows are.
+        size: width and height in inches.
+    """
+    figure, axis = plt.subplots(figsize=size)
+    image = axis.imshow(np.asarray(values), cmap="viridis", vmin=0, aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, fontsize=7)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set(title=title, ylabel=ylabel)
+    figure.colorbar(image, label=label)
+    return figure
+
+
+def _legend_above(axis: plt.Axes, columns: int) -> None:
+    """A legend at the right that covers no bar: between title and chart."""
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 0.97)}
+    axis.legend(frameon=False, ncols=columns, fontsize=9, **place)
