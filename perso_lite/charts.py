@@ -50,7 +50,7 @@ def show_bars(
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set(title=title, ylabel=ylabel)
     if len(series) > 1:
-        _legend_above(axis, len(series))
+        _legend_beside(axis)
     return figure
 
 
@@ -78,7 +78,7 @@ def show_intervals(
     axis.set(title=title, xlabel=xlabel)
     if reference:
         axis.axvline(reference[1], color="gray", linestyle=":", label=reference[0])
-        _legend_above(axis, 1)
+        _legend_beside(axis)
     return figure
 
 
@@ -110,7 +110,7 @@ def show_lines(
         axis.set_xlabel(xlabel)
         axis.set_title(name, fontsize=10, fontweight="normal")
     axes[0, 0].set_ylabel(ylabel)
-    axes[0, -1].legend(frameon=False, fontsize=9)
+    _legend_beside(axes[0, -1])
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
@@ -145,7 +145,6 @@ def show_matrix(
     return figure
 
 
-def _legend_above(axis: plt.Axes, columns: int) -> None:
-    """A legend at the right that covers no bar: between title and chart."""
-    place = {"loc": "lower right", "bbox_to_anchor": (1, 0.97)}
-    axis.legend(frameon=False, ncols=columns, fontsize=9, **place)
+def _legend_beside(axis: plt.Axes) -> None:
+    """A legend at the right of the chart, where it covers neither bar nor title."""
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))

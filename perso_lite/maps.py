@@ -143,10 +143,9 @@ class AttentionMaps:
         tokenizer = self._find(picture)[0].tokenizer
         tokens = tokenizer.convert_ids_to_tokens(self._ids_before_end(picture)[1:])
         whole = tokenizer.get_added_vocab()  # placeholders carry no "</w>"
-        text = "".join(
-            f"{t} " if t in whole else t.replace("</w>", " ") for t in tokens
-        )
-        return list(dict.fromkeys(text.split()))
+        tokens = [t for t in tokens if t.rpartition("_")[0] not in whole]  # <toy>_1
+        spaced = [t + " " if t in whole else t.replace("</w>", " ") for t in tokens]
+        return list(dict.fromkeys("".join(spaced).split()))
 
     def steps(self, picture: int = 0) -> int:
         """How many denoising steps of a picture were recorded."""

@@ -80,12 +80,10 @@ def setup(seed: int = 0) -> None:
 
 
 def device_name() -> str:
-    """The best device here: "cuda", "mps" or "cpu"."""
+    """The device that `load_base` takes here: "cuda" or "cpu"."""
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def trouble_with(name: str) -> str | None:

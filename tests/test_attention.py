@@ -68,6 +68,7 @@ def test_the_pipelines_words_and_extremes_share_everything(tiny):
     assert close(padding, maps.tokens()[9:].sum(0))
     assert maps.labels()[:3] == ["<|startoftext|>", "a", "cat"]
     assert len(maps.labels()) == 24
+    assert maps.words() == ["a", "cat", "wearing", "hat", "on", "beach"]  # each once
 
 
 @pytest.mark.parametrize("processor", [AttnProcessor(), AttnProcessor2_0()])
@@ -230,6 +231,7 @@ def test_a_placeholder_of_three_vectors_is_one_word(tiny):
     with record_attention(tiny) as maps, method.attach(tiny), torch.no_grad():
         draw(tiny, "a <toy> on a beach")
     assert maps.labels()[2:5] == ["<toy>", "<toy>_1", "<toy>_2"]
+    assert maps.words() == ["a", "<toy>", "on", "beach"]
     assert close(maps.word("<toy>"), maps.tokens()[2:5].sum(0))
     assert close(maps.word("on"), maps.tokens()[5])
     assert close(maps.word("<toy>_1"), maps.tokens()[3])
