@@ -100,6 +100,7 @@ def clean(notebook: NotebookNode) -> None:
             data = output.get("data", {})
             data.pop(WIDGET_VIEW, None)
             if "image/png" in data:
+                data.pop("image/jpeg", None)  # a PIL picture comes as both
                 data["image/png"] = smaller_png(data["image/png"])
 
 

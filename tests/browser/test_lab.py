@@ -16,7 +16,6 @@ pytestmark = pytest.mark.browser
 
 COURSE = Path(__file__).parents[2] / "notebooks"
 EXPLORED = "02_where_words_look.ipynb"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 BYTES = """async image => {
     const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
     return Array.from(bytes, byte => byte.toString(16).padStart(2, "0")).join("");
@@ -56,9 +55,12 @@ def small(lab, tiny_folder):
     return "small.ipynb"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def course(lab):
-    """The names of the course's notebooks, as they were committed."""
+    """The names of the course's notebooks, as they were committed.
+
+    Copied anew for every test: JupyterLab saves, and trusts, what it has run.
+    """
     names = sorted(path.name for path in COURSE.glob("*.ipynb"))
     for name in names:
         shutil.copy(COURSE / name, lab.folder)
@@ -71,7 +73,7 @@ def saved_panels(path: Path) -> list[str]:
         output.data
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", ())
-        if WIDGET_VIEW in output.get("data", {})
+        if output.get("data", {}).get("text/plain", "").startswith("Panel(")
     ]
     plain = [base64.b64decode(layers["image/png"]) for layers in data]
     return [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in plain]
