@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_pipeline
 from diffusers import DDPMScheduler
+from tiny import tiny_pipeline
 
 from perso_lite import PersoError, TextualInversion, fit, load_base, load_method
 from perso_lite.training import draw_batch, fit_with_bar, prepare
