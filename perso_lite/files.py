@@ -86,7 +86,12 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
         yield partial
         if folder.exists():
             folder.replace(earlier)  # a full folder cannot be replaced in one step
-        partial.replace(folder)
+        try:
+            partial.replace(folder)
+        except BaseException:
+            if earlier.exists():
+                earlier.replace(folder)
+            raise
     finally:
         for rest in (partial, earlier):
             shutil.rmtree(rest, ignore_errors=True)

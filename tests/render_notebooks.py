@@ -31,6 +31,7 @@ from notebook_rules import NOTEBOOKS, numbered, read, share_compared
 from PIL import Image
 
 from perso_lite.files import write_atomically
+from perso_lite.panel import WIDGET_VIEW
 
 # what any Python 3 kernel may run; the patch version would change with the machine
 METADATA = {
@@ -48,9 +49,6 @@ METADATA = {
         "pygments_lexer": "ipython3",
     },
 }
-# A saved view names a widget of a kernel that is gone: viewers would look for it in
-# vain, and its random name would differ every time. Picture and text stay.
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(
@@ -98,6 +96,8 @@ def clean(notebook: NotebookNode) -> None:
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for output in cell.get("outputs", []):
             data = output.get("data", {})
+            # A saved view names a widget of a kernel that is gone: viewers would look
+            # for it in vain, and its random name differs every time.
             data.pop(WIDGET_VIEW, None)
             if "image/png" in data:
                 data.pop("image/jpeg", None)  # a PIL picture comes as both

@@ -162,3 +162,13 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         raise RuntimeError("stop")
     assert [entry.name for entry in folder.iterdir()] == ["second"]
     assert [entry.name for entry in folder.parent.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_earlier_one(tmp_path):
+    folder = tmp_path / "folder"
+    with folder_written_whole(folder) as partial:
+        (partial / "first").write_text("first")
+    with pytest.raises(FileNotFoundError), folder_written_whole(folder) as partial:
+        partial.rmdir()  # so that there is nothing to rename at the end
+    assert (folder / "first").read_text() == "first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
