@@ -44,6 +44,7 @@ class Method(nn.Module):
         self.placeholder_token = placeholder_token
         self.base_fingerprint = fingerprint(base)
         self.training_record: dict[str, Any] = {}  # written by fit, kept in the file
+        self.eval()  # `fit` puts a method into training mode for the length of a step
 
     # -- what fit asks for -----------------------------------------------------------
 

@@ -226,26 +226,38 @@ def train_step(
     Returns:
         Each sample's denoising loss (batch,) and the extra loss (), on the CPU.
     """
-    base = method.base
-    weights = method.loss_weights(batch.masks)
-    kind, dtype = batch.noisy.device.type, batch.noisy.dtype
-    half = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
-    with method.attach(base), half:
-        states = method.encoder_hidden_states(batch.captions, batch.timesteps)
-        predicted = base.unet(
-            batch.noisy, batch.timesteps, encoder_hidden_states=states
-        ).sample
-        errors = (predicted.float() - batch.target).square()
-        if weights is not None:
-            errors = errors * weights
-        losses = errors.mean(dim=(1, 2, 3))  # (batch,)
-        extra = method.extra_loss()
-        extra = torch.zeros(()) if extra is None else extra
-        scaler.scale(losses.mean() + extra.to(losses.device)).backward()
+    dtype = batch.noisy.dtype
+    half = torch.autocast(batch.noisy.device.type, dtype, dtype != torch.float32)
+    method.train()
+    try:
+        with method.attach(method.base), half:
+            losses = denoising_losses(method, batch)
+            extra = method.extra_loss()
+            extra = torch.zeros(()) if extra is None else extra
+            scaler.scale(losses.mean() + extra.to(losses.device)).backward()
+    finally:
+        method.eval()
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad()
     return losses.detach().cpu(), extra.detach().cpu()
+
+
+def denoising_losses(method: Method, batch: Batch) -> Tensor:
+    """The loss that Stable Diffusion was trained with, of each sample: (batch,).
+
+    mean(w (eps - eps_theta(z_t, t, c))^2), with the method attached, its text states c
+    and its weights w (1, unless it knows better).
+    """
+    states = method.encoder_hidden_states(batch.captions, batch.timesteps)
+    predicted = method.base.unet(
+        batch.noisy, batch.timesteps, encoder_hidden_states=states
+    ).sample
+    errors = (predicted.float() - batch.target).square()
+    weights = method.loss_weights(batch.masks)
+    if weights is not None:
+        errors = errors * weights
+    return errors.mean(dim=(1, 2, 3))
 
 
 def fit_with_bar(
