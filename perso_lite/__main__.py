@@ -1,6 +1,7 @@
 """The command line: python -m perso_lite tour, personalize, generate and others."""
 
 import argparse
+import inspect
 import sys
 import time
 import warnings
@@ -78,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--placeholder-token", help="the new word; default: like the file, <file>"
         )
-        command.add_argument("--num-vectors", type=positive, default=1)
+        command.add_argument(
+            "--num-vectors", type=positive, help="of the word (textual-inversion: 1)"
+        )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
         command.add_argument("--base", help="folder or hub id; default: the shipped")
@@ -184,9 +187,13 @@ def learn(
     check_writable(options.out)
     file_name = "-".join(options.out.stem.lower().split())
     token = options.placeholder_token or concept.placeholder_token or f"<{file_name}>"
-    method = METHODS[name](
-        base, concept.class_word, token, num_vectors=options.num_vectors
-    )
+    chosen = {} if options.num_vectors is None else {"num_vectors": options.num_vectors}
+    if chosen.keys() - inspect.signature(METHODS[name]).parameters.keys():
+        raise PersoError(
+            f"--num-vectors is not for {options.method}: how many vectors its word has "
+            "is part of the method. Leave the option out."
+        )
+    method = METHODS[name](base, concept.class_word, token, **chosen)
     checkpoint = options.out.with_suffix(".checkpoint.safetensors")
     if options.resume and not checkpoint.is_file():
         raise PersoError(

@@ -106,15 +106,18 @@ def methods_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`evaluate base`, or `evaluate methods`: a table, and the same as JSON."""
+    """`evaluate methods`, a table and the same as JSON, or what else to evaluate."""
     arguments = list(argv or [])
-    if arguments[:1] == ["base"]:
-        import_quietly("pretrain.evaluate").main(arguments[1:])
+    elsewhere = {"base": "pretrain.evaluate", "front": "front", "pairs": "pairs"}
+    if arguments and arguments[0] in elsewhere:
+        import_quietly(elsewhere[arguments[0]]).main(arguments[1:])
         return
     if arguments[:1] != ["methods"]:
         raise PersoError(
-            "Say what to evaluate: `evaluate base` (does it draw what prompts say?) or "
-            "`evaluate methods` (is it the concept, and still what prompts say?)."
+            "Say what to evaluate: `evaluate base` (does it draw what prompts say?), "
+            "`evaluate methods` (is it the concept, and still what prompts say?), "
+            "`evaluate front` (the same at many settings and training lengths) or "
+            "`evaluate pairs` (two concepts in one picture)."
         )
     options = methods_parser().parse_args(arguments[1:])
     table = interval_table(evaluate_methods(options))

@@ -162,6 +162,7 @@ def rewritten_text(
     """Inside, every cross-attention layer reads the text that the functions give it.
 
     Works with every processor, and gradients flow through what the functions return.
+    Where two stand one in the other, the outer one rewrites last.
 
     Args:
         unet: the U-Net.
@@ -175,11 +176,13 @@ def rewritten_text(
             rewrites = ((attention.to_k, keys), (attention.to_v, values))
             for projection, rewrite in rewrites:
                 if rewrite is not None:
+                    # before the hooks of a concept, which edits what it is given
                     hook = projection.register_forward_pre_hook(
                         lambda _, args, layer=layer, rewrite=rewrite: (
                             rewrite(layer, args[0]),
                             *args[1:],
-                        )
+                        ),
+                        prepend=True,
                     )
                     stack.callback(hook.remove)
         yield

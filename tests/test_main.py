@@ -3,11 +3,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from PIL import Image
 
-from perso_lite import load_method
+from perso_lite import METHODS, CustomDiffusion, load_method
 from perso_lite.__main__ import main
 
 
@@ -88,6 +89,20 @@ def test_generate_with_two_concepts_of_one_name(command, learned, tmp_path, caps
     assert command(*draw, "--placeholder-token", "<b>") == 2
 
 
+def test_each_method_is_given_only_what_it_takes(
+    command, pictures, tmp_path, tiny, monkeypatch
+):
+    small = partial(CustomDiffusion, initializer_token="weird", prior_pictures=1)
+    monkeypatch.setitem(METHODS, "custom_diffusion", small)
+    out = tmp_path / "toy.safetensors"
+    arguments = ["personalize", pictures, "--class-word", "teddy", "--steps", 1]
+    arguments += ["--out", out, "--method"]
+    assert command(*arguments, "custom-diffusion") == 0
+    assert load_method(out, tiny).settings()["prior_pictures"] == 1
+    assert command(*arguments, "textual-inversion", "--num-vectors", 2) == 0
+    assert len(load_method(out, tiny).vectors) == 2
+
+
 def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (pictures / "concept.json").write_text(
@@ -104,6 +119,7 @@ def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsy
 
 
 LEARN = ["personalize", "{pictures}", "--class-word", "cat", "--out", "{out}"]
+LORA = ["--method", "dreambooth-lora"]
 DRAW = ["--prompt", "a <toy>", "--out", "{empty}"]
 REFUSED = {
     "no picture": ["personalize", "{empty}", *LEARN[2:]],
@@ -113,6 +129,8 @@ REFUSED = {
     "unwritable": [*LEARN, "--out", "/dev/null/x"],
     "out is a folder": [*LEARN, "--out", "{empty}"],
     "unknown method": [*LEARN, "--method", "hypnosis"],
+    "vectors for another method": [*LEARN, *LORA, "--num-vectors", "2"],
+    "identifier unknown": [*LEARN, *LORA],
     "placeholder taken": [*LEARN, "--placeholder-token", "<|endoftext|>"],
     "upper case": [*LEARN, "--placeholder-token", "<Toy>"],
     "nothing to resume": [*LEARN, "--resume"],

@@ -4,32 +4,50 @@ import json
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
+from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
 from perso_lite.errors import PersoError
 from perso_lite.files import read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
+from perso_lite.methods.custom_diffusion import CustomDiffusion
+from perso_lite.methods.dreambooth_lora import DreamBoothLoRA
+from perso_lite.methods.perfusion import Perfusion
 from perso_lite.methods.textual_inversion import TextualInversion
 
-METHODS: dict[str, type[Method]] = {TextualInversion.name: TextualInversion}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind
+    for kind in (
+        TextualInversion,
+        DreamBoothLoRA,
+        CustomDiffusion,
+        Perfusion,
+    )
+}
+
+COVARIANCE = "perso_lite.covariance_fingerprint"  # in the header of some methods
 
 
 def load_method(
     path: str | Path,
     base: StableDiffusionPipeline,
     placeholder_token: str | None = None,
+    transfer: bool = False,
 ) -> Method:
-    """Read a concept file onto the base it was trained on.
+    """Read a concept file onto the base it was trained on, or onto a relative of it.
 
     Args:
         path: a file of `Method.save`, or a checkpoint of `fit`.
         base: the pipeline to attach it to later.
         placeholder_token: another name for the concept, for example when two files
             use the same; default: the name in the file.
+        transfer: open it although `base` is another one, of the same architecture:
+            what was learned is used there as it is. How well that works depends on how
+            near the two are, for example a base and what was fine-tuned from it.
 
     Raises:
-        PersoError: unreadable, altered, of an unknown method or version, or of
-            another base.
+        PersoError: unreadable, altered, of an unknown method or version, of another
+            base, or, with `transfer`, of another architecture.
     """
     tensors, header = read_tensors(path)
     name = header["perso_lite.method"]
@@ -39,12 +57,12 @@ def load_method(
             f"{header['perso_lite.format_version']}; this perso_lite reads version "
             f"{FORMAT_VERSION} of {', '.join(METHODS)}. Install a newer perso_lite."
         )
-    if header["perso_lite.base_fingerprint"] != fingerprint(base):
+    if not transfer and header["perso_lite.base_fingerprint"] != fingerprint(base):
         raise PersoError(
             f"{path} was trained on the base {header['perso_lite.base']} "
             f"({header['perso_lite.base_fingerprint']}), not on {base_name(base)} "
-            f"({fingerprint(base)}); it means nothing there. Load that base, or train "
-            "the concept again on this one."
+            f"({fingerprint(base)}). Load that base, train the concept again on this "
+            "one, or, if this one was fine-tuned from that, say transfer=True."
         )
     method = METHODS[name](
         base,
@@ -52,12 +70,31 @@ def load_method(
         placeholder_token or header["perso_lite.placeholder_token"],
         **json.loads(header["perso_lite.settings"]),
     )
-    prefix = f"{name}."
+    _fill(method, tensors, path)
+    covariance = method.header().get(COVARIANCE)
+    if not transfer and covariance != header.get(COVARIANCE):
+        raise PersoError(
+            f"{path} was trained with the covariance {header.get(COVARIANCE)}, but the "
+            f"one kept for {base_name(base)} is {covariance}, and gates would open "
+            "elsewhere. Put the former back, or train the concept again."
+        )
+    method.training_record = json.loads(header["perso_lite.training"])
+    return method
+
+
+def _fill(method: Method, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Put what a file holds into the method, if it is of that shape."""
+    prefix = f"{method.name}."
     learned = {
         key.removeprefix(prefix): value
         for key, value in tensors.items()
         if key.startswith(prefix)
     }
+    mine = {key: value.shape for key, value in method.state_dict().items()}
+    if mine != {key: value.shape for key, value in learned.items()}:
+        raise PersoError(
+            f"{path} holds tensors of other shapes than {method.name} has on "
+            f"{base_name(method.base)}: it was trained on another architecture and "
+            "cannot be carried over. Load a base of that kind, or train it again."
+        )
     method.load_state_dict(learned)
-    method.training_record = json.loads(header["perso_lite.training"])
-    return method

@@ -1,0 +1,211 @@
+"""Concept against prompt: where every method lies on the plane, at many settings.
+
+`python -m perso_lite evaluate front` teaches the base each shipped toy with Perfusion
+(keys locked, and trained along) and with what it is compared with, stops the latter at
+several training lengths, and moves the former's dials: one file for the whole curve.
+What is drawn is scored on two axes, how like the concept it is and how much of its
+prompt it shows, beside the class prior and the oracle.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from perso_lite.base import load_base
+from perso_lite.comparison import concept_prompts, toys
+from perso_lite.concepts import Concept, load_concept
+from perso_lite.evaluation import (
+    ConceptScores,
+    class_prior_scores,
+    oracle_scores,
+    score_concept,
+)
+from perso_lite.files import write_atomically
+from perso_lite.judges import Judges, load_judges
+from perso_lite.method import Method
+from perso_lite.methods import METHODS
+from perso_lite.metrics import AttentionScore
+from perso_lite.overlap import noised_maps, word_overlap
+from perso_lite.training import fit
+from perso_lite.world.oracle import true_pictures
+
+BETAS = (0.75, 0.65, 0.55, 0.45)  # as in the paper's figure
+PERFUSION_STEPS = 200
+LENGTHS = {  # training steps after which the others are looked at
+    "textual_inversion": (50, 100, 250),
+    "dreambooth_lora": (50, 100, 150),
+    "custom_diffusion": (50, 100, 150),
+}
+NOISE_LEVELS = (200, 400, 600, 800)
+# where the attention is looked into, too
+LOOKED_INTO = ("class prior", "perfusion local 0.65", "perfusion trained 0.65")
+
+Point = tuple[str, Method | None]  # what the plane calls it, and what is attached
+
+
+def end_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """What the base draws anyway."""
+    yield "class prior", None
+
+
+def perfusion_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """One file with locked keys, moved along its dials; one with trained keys."""
+    for locking in ("local", "trained"):
+        method = METHODS["perfusion"](
+            base, concept.class_word, concept.placeholder_token, key_locking=locking
+        )
+        for _ in fit(method, concept, PERFUSION_STEPS):
+            pass
+        method.save(folder / f"{concept.name}-perfusion-{locking}.safetensors")
+        for lock in ("local", "global") if locking == "local" else ("trained",):
+            method.key_locking = lock
+            for method.beta in BETAS:
+                yield f"perfusion {lock} {method.beta}", method
+
+
+def other_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """The methods that have no dial, at several training lengths."""
+    for name, lengths in LENGTHS.items():
+        method = METHODS[name](base, concept.class_word, concept.placeholder_token)
+        for step in fit(method, concept, max(lengths)):
+            if step.index + 1 in lengths:
+                yield f"{name} {step.index + 1}", method
+        method.save(folder / f"{concept.name}-{name}.safetensors")
+
+
+POINTS = {"ends": end_points, "perfusion": perfusion_points, "others": other_points}
+
+
+def leaked(
+    base: StableDiffusionPipeline,
+    concept: Concept,
+    method: Method | None,
+    prompts: list[str],
+    seeds: list[int],
+) -> Tensor:
+    """The share of its word's attention that is not on the concept, (values,).
+
+    Seen in true pictures with known masks, noised to several levels and drawn on once.
+    """
+    word = concept.class_word if method is None else concept.placeholder_token
+    painted = [
+        true_pictures(prompt, 1, seed, 64, concept, "{}")
+        for prompt in prompts
+        for seed in seeds
+    ]
+    pictures, masks = (torch.cat(parts) for parts in zip(*painted, strict=True))
+    texts = [prompt.replace("{}", word) for prompt in prompts for _ in seeds]
+    shares = []
+    with attach(method, base):
+        for level in NOISE_LEVELS:
+            maps = noised_maps(base, texts, pictures, level)
+            found: AttentionScore = word_overlap(maps, word, masks)
+            shares.append(1 - found.inside)
+    return torch.stack(shares).mean(0)
+
+
+def attach(
+    method: Method | None, base: StableDiffusionPipeline
+) -> AbstractContextManager[None]:
+    """What is attached at a point: nothing for the class prior."""
+    return nullcontext() if method is None else method.attach(base)
+
+
+def told(scores: ConceptScores) -> dict[str, list[float]]:
+    """The scores of a point as JSON keeps them."""
+    values = {
+        "instance": scores.instance_masked,
+        "prompt": scores.prompt_accuracy,
+        "clip_image": scores.clip_image_masked,
+        "clip_text": scores.clip_text,
+    }
+    # JSON knows no NaN, which stands where a prompt asks for nothing
+    return {name: v[~v.isnan()].tolist() for name, v in values.items()}
+
+
+def measured(
+    bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
+    judges: Judges,
+    concept: Concept,
+    group: str,
+    options: argparse.Namespace,
+) -> dict[str, dict[str, list[float]]]:
+    """The scores of one concept at one group of points.
+
+    `bases` are the same one twice: to learn on, and in bfloat16, which draws faster.
+    """
+    base, fast = bases
+    prompts, seeds = concept_prompts(), list(range(options.seeds))
+    drawing = {
+        "guidance_scale": options.guidance,
+        "num_inference_steps": options.steps,
+        "batch_size": 20,
+    }
+    told_of = (judges, concept, prompts, seeds)
+    points = {}
+    for name, method in POINTS[group](base, concept, options.out):
+        with attach(method, fast):
+            score = class_prior_scores if method is None else score_concept
+            points[name] = told(score(fast, *told_of, **drawing))
+        if name in LOOKED_INTO:
+            shares = leaked(base, concept, method, prompts[1:], seeds)
+            points[name]["leaked"] = shares.tolist()
+    if group == "ends":
+        points["oracle"] = told(oracle_scores(*told_of))
+    return points
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure all toys; a JSON file for each part, so an interrupted run goes on."""
+    options = parser().parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    base, judges = load_base(options.base), load_judges()
+    bases = base, load_base(options.base, dtype=torch.bfloat16)
+    names = options.concepts or toys()
+    for group in options.groups:
+        for name in tqdm(names, desc=group):
+            path = options.out / f"{name}-{group}.json"
+            if not path.exists():
+                points = measured(bases, judges, load_concept(name), group, options)
+                write_atomically(path, json.dumps(points).encode())
+    if all((options.out / f"{n}-{g}.json").exists() for n in toys() for g in POINTS):
+        write_atomically(options.out / "front.json", gathered(options.out).encode())
+
+
+def gathered(folder: Path) -> str:
+    """All parts in one: point -> score -> one list of values for each toy."""
+    front: dict[str, dict[str, list[list[float]]]] = {}
+    for group in POINTS:
+        for name in toys():
+            part = json.loads((folder / f"{name}-{group}.json").read_text())
+            for point, scores in part.items():
+                for score, values in scores.items():
+                    of_point = front.setdefault(point, {}).setdefault(score, [])
+                    of_point.append([round(value, 4) for value in values])
+    return json.dumps(front) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite evaluate front`."""
+    p = argparse.ArgumentParser(prog="perso_lite evaluate front", description=__doc__)
+    p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
+    p.add_argument("--groups", nargs="+", default=list(POINTS), choices=POINTS)
+    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
+    p.add_argument("--base", help="folder or hub id; default: the shipped base")
+    p.add_argument("--guidance", type=float, default=4.0)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--out", type=Path, default=Path("evaluation/front"))
+    return p

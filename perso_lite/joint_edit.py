@@ -1,0 +1,276 @@
+"""The rank-one edits of all concepts attached to one U-Net, made jointly.
+
+Every cross-attention layer projects the text twice: `to_k` and `to_v`. While concepts
+are attached, hooks on both give the projection what is left of the text without the
+concepts, and add what the concepts answer, gate by gate:
+
+    h = W e' + sum_j gate_j o*_j
+
+What is left and the gates are computed once for each call of the U-Net. No weight is
+ever written to.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor, nn
+
+from perso_lite.covariance import TextCovariance
+from perso_lite.errors import PersoError
+from perso_lite.layers import call_argument, cross_attention_layers
+from perso_lite.rank_one import EDITS
+from perso_lite.text import single_token_id
+
+KINDS = ("to_k", "to_v")
+SAME = 1e-5  # two concepts whose cosine is so near to 1 cannot be told apart
+REMEMBERED = 16  # texts that were encoded, for global key locking
+
+
+class Concept(Protocol):
+    """What the edit has to know of a concept (see `methods/perfusion.py`)."""
+
+    placeholder_token: str
+    initializer_token: str
+    covariance: TextCovariance
+    target_input: Tensor  # i*, (dim,)
+    gate_settings: tuple[float, float]  # beta, tau
+    keys_of_class: bool  # global key locking
+
+    def targets(self, kind: str) -> Tensor:
+        """o* of all layers in one vector, (sum of widths,)."""
+
+
+Split = tuple[Tensor, Tensor | None, list[Concept]]  # rest, gates, whose gates
+
+
+class JointEdit:
+    """The concepts that are attached to one U-Net, and the hooks that edit it.
+
+    Attributes:
+        concepts: in the order in which they were attached.
+        edit: a name of `rank_one.EDITS`: "exact", or what it is compared with.
+    """
+
+    def __init__(self, base: StableDiffusionPipeline, edit: str):
+        if edit not in EDITS:
+            raise PersoError(
+                f'There is no edit "{edit}"; choose of {", ".join(EDITS)}.'
+            )
+        self.concepts: list[Concept] = []
+        self.edit = edit
+        self._base = base
+        self._splits: dict[str, tuple[Tensor, Split]] = {}
+        self._split: dict[str, Split] = {}  # between the two hooks of a projection
+        self._texts: deque[tuple[Tensor, Tensor]] = deque(maxlen=REMEMBERED)
+        self._class_states: tuple = (None, [], None)  # of states, for concepts
+
+    def add(self, concept: Concept) -> None:
+        """Let a concept take part.
+
+        Raises:
+            PersoError: it was learned on another shape of U-Net, with another C, or its
+                i* points where another concept's does.
+        """
+        width = sum(module.out_features for module, _ in self._projections("to_v"))
+        if concept.targets("to_v").shape != (width,):
+            raise PersoError(
+                f"{concept.placeholder_token} has {len(concept.targets('to_v'))} "
+                f"values, but the layers of this U-Net take {width}: it was learned on "
+                "another architecture. Attach it to the kind of base it was made for."
+            )
+        for other in self.concepts:
+            if other.covariance.fingerprint != concept.covariance.fingerprint:
+                raise PersoError(
+                    f"{other.placeholder_token} and {concept.placeholder_token} were "
+                    "learned with different covariances, so their gates cannot be "
+                    "computed together. Train one of them again with the other's."
+                )
+            _check_apart(other, concept)
+        self.concepts.append(concept)
+
+    def _projections(self, kind: str) -> Iterator[tuple[nn.Module, slice]]:
+        """The layers' projections, and which part of the targets is theirs."""
+        start = 0
+        for layer in cross_attention_layers(self._base.unet):
+            module = getattr(self._base.unet.get_submodule(layer.name), kind)
+            yield module, slice(start, start + module.out_features)
+            start += module.out_features
+
+    # -- the hooks -------------------------------------------------------------------
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, the layers are edited."""
+        unet, text_encoder = self._base.unet, self._base.text_encoder
+        with ExitStack() as stack:
+            hooks = [
+                unet.register_forward_pre_hook(self._unet_entered, with_kwargs=True),
+                text_encoder.register_forward_hook(
+                    self._text_encoded, with_kwargs=True
+                ),
+            ]
+            for kind in KINDS:
+                for module, part in self._projections(kind):
+                    before = partial(self._before_projection, kind)
+                    after = partial(self._after_projection, kind, part)
+                    hooks.append(module.register_forward_pre_hook(before))
+                    hooks.append(module.register_forward_hook(after))
+            for hook in hooks:
+                stack.callback(hook.remove)
+            yield
+
+    def _unet_entered(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
+        states = call_argument(args, kwargs, 2, "encoder_hidden_states")
+        self._splits = {}
+        if isinstance(states, Tensor):
+            values = self._split_of("to_v", states)
+            same = not any(concept.keys_of_class for concept in self.concepts)
+            keys = values if same else self._split_of("to_k", states)
+            self._splits = {"to_k": (states, keys), "to_v": (states, values)}
+
+    def _before_projection(
+        self, kind: str, _: nn.Module, args: tuple[Tensor]
+    ) -> tuple[Tensor]:
+        states, split = self._splits.get(kind, (None, None))
+        if states is not args[0]:  # somebody gave this layer a text of its own
+            split = self._split_of(kind, args[0])
+        self._split[kind] = split
+        return (split[0],)
+
+    def _after_projection(
+        self, kind: str, part: slice, _: nn.Module, args: tuple, output: Tensor
+    ) -> Tensor:
+        _, gates, concepts = self._split.pop(kind)
+        if gates is None:
+            return output
+        targets = torch.stack([concept.targets(kind)[part] for concept in concepts])
+        return output + (gates @ targets.to(gates)).to(output)
+
+    def _split_of(self, kind: str, states: Tensor) -> Split:
+        """What is left of text states (batch, tokens, dim), and the gates."""
+        concepts = list(self.concepts)
+        if kind == "to_k":
+            by_class = [concept for concept in concepts if concept.keys_of_class]
+            if by_class:
+                states = self._with_class_words(states, by_class)
+            concepts = [concept for concept in concepts if concept not in by_class]
+        if not concepts:
+            return states, None, []
+        # the metric needs all its digits, also where the U-Net computes in half of them
+        with torch.autocast(states.device.type, enabled=False):
+            plain = states.float()
+            inputs = torch.stack([concept.target_input for concept in concepts])
+            inverse = concepts[0].covariance.inverse
+            beta, tau = torch.tensor([c.gate_settings for c in concepts]).T
+            numbers = (number.to(plain) for number in (inputs, inverse, beta, tau))
+            rest, gates = EDITS[self.edit](plain, *numbers)
+        return rest.to(states.dtype), gates, concepts
+
+    # -- global key locking: the same text with the class word -----------------------
+
+    def _text_encoded(
+        self, _: nn.Module, args: tuple, kwargs: dict, output: Any
+    ) -> None:
+        ids = call_argument(args, kwargs, 0, "input_ids")  # (texts, tokens)
+        words = [self._id(concept.placeholder_token) for concept in self.concepts]
+        if torch.isin(ids, torch.tensor(words, device=ids.device)).any():
+            self._texts.append((ids, output[0].detach()))
+
+    def _id(self, token: str) -> int:
+        return self._base.tokenizer.convert_tokens_to_ids(token)
+
+    def _with_class_words(self, states: Tensor, concepts: list[Concept]) -> Tensor:
+        """Text states (batch, tokens, dim) with class words in the concepts' places.
+
+        Drawing goes on with the same states for many steps, so the last are kept.
+        """
+        known, of, replaced = self._class_states
+        if known is not states or of != concepts:
+            replaced = self._encoded_with_class_words(states, concepts)
+            self._class_states = states, concepts, replaced
+        return replaced
+
+    @torch.no_grad()
+    def _encoded_with_class_words(
+        self, states: Tensor, concepts: list[Concept]
+    ) -> Tensor:
+        """Recognise the rows, to the last bit, among the texts encoded in here.
+
+        What was encoded elsewhere cannot hold the concepts' words and stays.
+        """
+        replaced = states
+        for ids, encoded in list(self._texts):
+            of_class = ids.clone()
+            for concept in concepts:
+                ours = ids == self._id(concept.placeholder_token)
+                of_class[ours] = self._id_of_class(concept)
+            if encoded.shape[1:] != states.shape[1:] or of_class.equal(ids):
+                continue
+            equal = states[:, None] == encoded.to(states)[None]  # (batch, texts, ...)
+            row, text = equal.flatten(2).all(2).nonzero().T
+            if len(row):
+                class_states = self._base.text_encoder(of_class[text])[0]
+                replaced = replaced.index_copy(0, row, class_states.to(states))
+        return replaced
+
+    def _id_of_class(self, concept: Concept) -> int:
+        return single_token_id(self._base.tokenizer, concept.initializer_token)
+
+
+def _check_apart(one: Concept, other: Concept) -> None:
+    """Refuse two concepts whose i* are parallel: no gate could tell them apart."""
+    inputs = torch.stack([one.target_input.cpu(), other.target_input.cpu()])
+    gram = inputs @ one.covariance.inverse @ inputs.T  # (2, 2)
+    cosine = gram[0, 1] / (gram[0, 0] * gram[1, 1]).sqrt()
+    if abs(cosine) >= 1 - SAME:
+        raise PersoError(
+            f"{one.placeholder_token} and {other.placeholder_token} answer to the same "
+            "text state (their i* are parallel), so no gate can tell them apart. Train "
+            "them first, or give them different class words."
+        )
+
+
+@contextmanager
+def joint_edit(
+    base: StableDiffusionPipeline, edit: str = "exact"
+) -> Iterator[JointEdit]:
+    """Inside, the concepts attached to `base` are edited in the way named.
+
+    `with joint_edit(base, "rome"), attached(base, one, other): ...` compares; without
+    it, concepts are edited exactly. An edit that is there already is used as it is.
+
+    Raises:
+        PersoError: there is no such edit.
+    """
+    # the U-Net itself remembers who edits it, so that the next concept finds it
+    present = vars(base.unet).get("joint_edit")
+    if present is not None:
+        yield present
+        return
+    created = JointEdit(base, edit)
+    with created.installed():
+        base.unet.joint_edit = created
+        try:
+            yield created
+        finally:
+            del base.unet.joint_edit
+
+
+@contextmanager
+def join_edit(base: StableDiffusionPipeline, concept: Concept) -> Iterator[None]:
+    """Inside, a concept takes part in the edit of `base`.
+
+    Raises:
+        PersoError: it cannot; see `JointEdit.add`.
+    """
+    with joint_edit(base) as edit:
+        edit.add(concept)
+        try:
+            yield
+        finally:
+            edit.concepts.remove(concept)

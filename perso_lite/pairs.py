@@ -1,0 +1,154 @@
+"""Two concepts in one picture: whether both are there, each in its own colour.
+
+`python -m perso_lite evaluate pairs` takes the concept files that `evaluate front` left
+behind, every one learned alone, attaches them two by two and reads the pictures: the
+exact joint edit of Perfusion, the naive ones, two words of Textual Inversion, two
+LoRAs, and, for comparison, the bare words of the base.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from perso_lite.base import load_base
+from perso_lite.comparison import toys
+from perso_lite.concepts import Concept, load_concept
+from perso_lite.files import write_atomically
+from perso_lite.joint_edit import joint_edit
+from perso_lite.judges import ATTRIBUTES, Judges, load_judges
+from perso_lite.method import attached
+from perso_lite.methods import load_method
+from perso_lite.metrics import read_attributes
+from perso_lite.rank_one import EDITS
+from perso_lite.sampling import generate
+
+PAIR_PROMPTS = ("a {} next to a {}", "a photo of a {} and a {} on a beach")
+PAIRS = 8
+FILES = {"textual_inversion": "textual_inversion", "dreambooth_lora": "dreambooth_lora"}
+ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS), *FILES)
+
+
+def colour_of(judges: Judges, concept: Concept) -> str:
+    """The colour that the reader sees in most of a concept's own pictures."""
+    labels = read_attributes(judges, (concept.pixels(64) + 1) / 2)
+    column = labels[:, list(ATTRIBUTES).index("color")].tolist()
+    return ATTRIBUTES["color"][Counter(column).most_common(1)[0][0]]
+
+
+def pairs_of(judges: Judges) -> list[tuple[Concept, Concept]]:
+    """Pairs of shipped toys of different colours, each toy in two of them."""
+    concepts = [load_concept(name) for name in toys()]
+    colours = {concept.name: colour_of(judges, concept) for concept in concepts}
+    uses: Counter[str] = Counter()
+    chosen = []
+    for one, other in combinations(concepts, 2):
+        apart = colours[one.name] != colours[other.name]
+        if apart and max(uses[one.name], uses[other.name]) < 2:
+            chosen.append((one, other))
+            uses.update((one.name, other.name))
+    return chosen[:PAIRS]
+
+
+def read_pair(
+    judges: Judges, pictures: Tensor, one: Concept, other: Concept
+) -> dict[str, list[bool]]:
+    """What the reader finds in pictures that should show both concepts.
+
+    Returns:
+        For each picture whether it shows "both" things, both in their colours
+        ("right"), and at least one in the colour of the other ("swapped").
+    """
+    names = list(ATTRIBUTES)
+    labels = read_attributes(judges, pictures)
+    wanted = {c.class_word: colour_of(judges, c) for c in (one, other)}
+    found: dict[str, list[bool]] = {"both": [], "right": [], "swapped": []}
+    for row in labels.tolist():
+        said = {n: ATTRIBUTES[n][v] for n, v in zip(names, row, strict=True)}
+        seen = {
+            said["class"]: said["color"],
+            said["second class"]: said["second color"],
+        }
+        both = seen.keys() == wanted.keys()
+        exchanged = dict(zip(wanted, reversed(wanted.values()), strict=True))
+        found["both"].append(both)
+        found["right"].append(both and seen == wanted)
+        found["swapped"].append(
+            both and any(seen[thing] == exchanged[thing] for thing in wanted)
+        )
+    return found
+
+
+@contextmanager
+def pair_attached(
+    bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
+    row: str,
+    pair: tuple[Concept, Concept],
+    folder: Path,
+) -> Iterator[None]:
+    """Inside, the second base knows both concepts, in the way the row says."""
+    base, fast = bases
+    kind, _, edit = row.partition(" ")
+    end = {"perfusion": "perfusion-local"} | FILES
+    if kind not in end:
+        yield
+        return
+    paths = [folder / f"{concept.name}-{end[kind]}.safetensors" for concept in pair]
+    methods = [load_method(path, base) for path in paths]
+    with ExitStack() as stack:
+        if edit:
+            stack.enter_context(joint_edit(fast, edit))
+        stack.enter_context(attached(fast, *methods))
+        yield
+
+
+def words_of(judges: Judges, row: str, pair: tuple[Concept, Concept]) -> list[str]:
+    """What stands in the prompts' slots."""
+    if row == "class words":
+        return [concept.class_word for concept in pair]
+    if row == "colour words":
+        return [f"{colour_of(judges, c)} {c.class_word}" for c in pair]
+    return [concept.placeholder_token for concept in pair]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure all rows, and write them as one JSON file."""
+    options = parser().parse_args(argv)
+    base, judges = load_base(options.base), load_judges()
+    bases = base, load_base(options.base, dtype=torch.bfloat16)
+    table: dict[str, list[dict]] = {row: [] for row in ROWS}
+    for pair in tqdm(pairs_of(judges), desc="pairs"):
+        for row in ROWS:
+            words = words_of(judges, row, pair)
+            prompts = [prompt.format(*order)
+                       for prompt in PAIR_PROMPTS
+                       for order in (words, words[::-1])]  # fmt: skip
+            with pair_attached(bases, row, pair, options.front):
+                pictures = generate(
+                    bases[1], prompts, range(options.seeds), options.steps,
+                    options.guidance, batch_size=20, output_type="pt",
+                )  # fmt: skip
+            names = [concept.name for concept in pair]
+            found = read_pair(judges, pictures.float(), *pair)
+            table[row].append({"pair": names} | found)
+    write_atomically(options.out, (json.dumps(table) + "\n").encode())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite evaluate pairs`."""
+    p = argparse.ArgumentParser(prog="perso_lite evaluate pairs", description=__doc__)
+    p.add_argument("--front", type=Path, default=Path("evaluation/front"))
+    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
+    p.add_argument("--base", help="folder or hub id; default: the shipped base")
+    p.add_argument("--guidance", type=float, default=4.0)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--out", type=Path, default=Path("evaluation/pairs.json"))
+    return p
