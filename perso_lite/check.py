@@ -9,96 +9,14 @@ whether a cell's code is still the library's own.
 """
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from perso_lite import solutions
+from perso_lite.checking import Facts, agrees, as_tensor, ask, checker, close, numbers
 from perso_lite.errors import PersoError
 from perso_lite.syntax import definition_of
-
-Facts = dict[str, bool]
-
-
-# -- how an exercise is checked --------------------------------------------------------
-
-
-def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], None]:
-    """Make a checker, which prints, of a function that finds facts about an answer.
-
-    The function stays within reach as the checker's `facts`.
-    """
-    name = find_facts.__name__
-
-    def check(mine: Callable) -> None:
-        try:
-            facts = find_facts(mine)
-        except PersoError as reason:
-            print(f"✗ {reason}")
-        except Exception as reason:  # whatever a half-written function may do
-            first_line = str(reason).partition("\n")[0]
-            print(f"✗ your function stopped with {type(reason).__name__}: {first_line}")
-        else:
-            print("  ".join(f"{'✓' if facts[fact] else '✗'} {fact}" for fact in facts))
-            if is_provided(mine, name):
-                print("this is still the provided solution")
-
-    check.__name__ = check.__qualname__ = name
-    check.__doc__ = find_facts.__doc__
-    check.facts = find_facts
-    return check
-
-
-def is_provided(mine: Callable, name: str) -> bool:
-    """Whether an answer is the solution, or still returns what the solution does."""
-    if mine is getattr(solutions, name):
-        return True
-    try:
-        (function,) = ast.parse(textwrap.dedent(inspect.getsource(mine))).body
-        returns = [line for line in function.body if isinstance(line, ast.Return)]
-    except (OSError, TypeError, SyntaxError, AttributeError):
-        return False  # no plain function, so not the one the notebook gave
-    return bool(returns) and f"solutions.{name}(" in ast.unparse(returns[0])
-
-
-def agrees(mine: Callable, solution: Callable, *given: Any) -> bool:
-    """Whether an answer is the solution's, but for rounding."""
-    return close(ask(mine, *given), ask(solution, *given))
-
-
-def ask(function: Callable, *given: Any) -> Tensor:
-    """What a function answers to copies of the input, so that none can change it."""
-    copies = [x.clone() if isinstance(x, Tensor) else x for x in given]
-    return as_tensor(function(*copies))
-
-
-def as_tensor(answer: Any) -> Tensor:
-    """An answer as a tensor; a number becomes one of shape ().
-
-    Raises:
-        PersoError: it is neither.
-    """
-    if not isinstance(answer, Tensor | int | float):
-        raise PersoError(
-            f"your function returned {type(answer).__name__}, but a tensor was expected"
-        )
-    return torch.as_tensor(answer).float()
-
-
-def close(answer: Tensor, wanted: Tensor) -> bool:
-    """Whether two tensors have one shape and, but for rounding, the same numbers."""
-    return answer.shape == wanted.shape and torch.allclose(answer, wanted, atol=1e-5)
-
-
-def numbers(*shapes: tuple[int, ...]) -> list[Tensor]:
-    """Normal random tensors of these shapes, the same ones every time."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator) for shape in shapes]
-
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------
 
@@ -203,6 +121,38 @@ def noisy_latents(mine: Callable) -> Facts:
         "alpha_bar 1 keeps the latents": agrees(mine, solution, latents, noise, ones),
         "alpha_bar 0 leaves the noise": agrees(mine, solution, latents, noise, zeros),
         "square roots between": agrees(mine, solution, latents, noise, alpha_bar),
+    }
+
+
+# -- notebook 04: perfusion ------------------------------------------------------------
+
+
+@checker
+def gate(mine: Callable) -> Facts:
+    """Check the gate that says how loud a concept is."""
+    similarity, beta, tau = torch.linspace(-0.5, 1.5, 15).view(3, 5), 0.65, 0.15
+    middle, far = torch.full((3, 5), beta), torch.tensor([[-9.0, 9.0]])
+    at_beta, at_the_ends = ask(mine, middle, beta, tau), ask(mine, far, beta, tau)
+    ends_right = (at_the_ends - torch.tensor([[0.0, 1.0]])).abs().max() < 0.01
+    return {
+        "half open at beta": close(at_beta, torch.full((3, 5), 0.5)),
+        "shut far below, open far above": bool(ends_right),
+        "tau says how soft": agrees(mine, solutions.gate, similarity, beta, tau),
+    }
+
+
+@checker
+def rest(mine: Callable) -> Facts:
+    """Check what is left of text states without a concept."""
+    states, target_input, root = numbers((3, 5, 7), (7,), (7, 7))
+    inverse = root @ root.T / 7 + torch.eye(7)  # as every C^-1: symmetric, positive
+    given = target_input, inverse
+    itself = ask(mine, target_input.expand(3, 5, 7), *given)
+    left = ask(mine, states, *given) @ inverse @ target_input
+    return {
+        "nothing is left of i* itself": close(itself, torch.zeros(3, 5, 7)),
+        "what is left has nothing of i*": close(left, torch.zeros(3, 5)),
+        "nothing else was taken": agrees(mine, solutions.rest, states, *given),
     }
 
 

@@ -124,9 +124,9 @@ def covariance_of(
     if not path.is_file():
         raise PersoError(
             f"No covariance is kept for this text encoder ({fingerprint}). Estimate it "
-            "once, `estimate_covariance(base, captions).save()`, with as many captions "
-            "as you can get (the paper's authors took 100,000); or give it as "
-            "`covariance=`."
+            "once, with as many captions as you can get (the paper's authors took "
+            "100,000): `python -m perso_lite covariance captions.txt --base ...`, or "
+            "`estimate_covariance(base, captions).save()`. Or choose another method."
         )
     tensors, header = read_tensors(path)
     return TextCovariance(tensors["inverse"], header["text"], int(header["captions"]))

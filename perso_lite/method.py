@@ -5,6 +5,7 @@ parameter groups, and optionally for weights and extra terms of the loss; `attac
 lends what was learned to a stock pipeline for the length of a `with` block.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -147,3 +148,13 @@ def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
         for method in methods:
             stack.enter_context(method.attach(base))
         yield
+
+
+def state_of(method: Method) -> str:
+    """Differs wherever a method has learned more or its dials stand otherwise."""
+    plain = (bool, int, float, str)
+    dials = {key: v for key, v in vars(method).items() if isinstance(v, plain)}
+    digest = hashlib.sha256(repr(dials).encode())
+    for tensor in method.state_dict().values():
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -45,16 +44,15 @@ def colour_of(judges: Judges, concept: Concept) -> str:
 
 
 def pairs_of(judges: Judges) -> list[tuple[Concept, Concept]]:
-    """Pairs of shipped toys of different colours, each toy in two of them."""
+    """Pairs of shipped toys of different colours: neighbours, then those two apart."""
     concepts = [load_concept(name) for name in toys()]
     colours = {concept.name: colour_of(judges, concept) for concept in concepts}
-    uses: Counter[str] = Counter()
-    chosen = []
-    for one, other in combinations(concepts, 2):
-        apart = colours[one.name] != colours[other.name]
-        if apart and max(uses[one.name], uses[other.name]) < 2:
-            chosen.append((one, other))
-            uses.update((one.name, other.name))
+    around = [
+        (one, concepts[(i + apart) % len(concepts)])
+        for apart in (1, 2)
+        for i, one in enumerate(concepts)
+    ]
+    chosen = [p for p in around if colours[p[0].name] != colours[p[1].name]]
     return chosen[:PAIRS]
 
 

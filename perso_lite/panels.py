@@ -1,4 +1,4 @@
-"""Panels ready to use: where words look, a training step by step, a prompt box.
+"""Panels ready to use: where words look, a training step by step, a prompt box, gates.
 
 Each is a plain function that draws a picture, with controls for its arguments. Panels
 of your own are made the same way:
@@ -6,7 +6,6 @@ of your own are made the same way:
     Panel(draw, beta=slider([0, 0.5, 1]), word=choice(["teddy", "hat"]))
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -17,9 +16,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from perso_lite.errors import PersoError
+from perso_lite.gate_panels import gate_explorer, two_gates
 from perso_lite.layers import Layers
 from perso_lite.maps import AttentionMaps
-from perso_lite.method import Method, attached
+from perso_lite.method import Method, attached, state_of
 from perso_lite.panel import Panel, choice, slider, text_box
 from perso_lite.plots import SheetRow, contact_sheet, heat_over
 from perso_lite.sampling import generate
@@ -28,10 +28,12 @@ __all__ = [
     "Panel",
     "attention_explorer",
     "choice",
+    "gate_explorer",
     "prompt_box",
     "slider",
     "text_box",
     "training_scrubber",
+    "two_gates",
 ]
 
 # -- where words look ------------------------------------------------------------------
@@ -190,7 +192,7 @@ def prompt_box(
     start = 5 if 5 in guidance_scales else None
     return Panel(
         partial(draw_prompt, base, methods, num_inference_steps=num_inference_steps),
-        depends_on=lambda: tuple(_state(method) for method in methods),
+        depends_on=lambda: tuple(state_of(method) for method in methods),
         prompt=text_box(prompt, placeholder),
         seed=slider(seeds),
         guidance_scale=slider(guidance_scales, start),
@@ -212,13 +214,3 @@ def draw_prompt(
         )
     label = f'"{prompt}", seed {seed}, guidance {guidance_scale:g}'
     return contact_sheet([SheetRow(label, [picture])], cell=256, label_width=180)
-
-
-def _state(method: Method) -> str:
-    """Differs wherever a method has learned more or its dials stand otherwise."""
-    plain = (bool, int, float, str)
-    dials = {key: v for key, v in vars(method).items() if isinstance(v, plain)}
-    digest = hashlib.sha256(repr(dials).encode())
-    for tensor in method.state_dict().values():
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -104,3 +104,38 @@ def noisy_latents(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     """
     alpha_bar = alpha_bar[:, None, None, None]  # (batch, 1, 1, 1)
     return alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
+
+
+# -- notebook 04: perfusion ------------------------------------------------------------
+
+
+def gate(similarity: Tensor, beta: float, tau: float) -> Tensor:
+    """How loud a concept is where so much of it is found: sigmoid((s - beta) / tau).
+
+    Args:
+        similarity: the share of i* in text states, any shape; 1 for i* itself.
+        beta: where the gate is half open.
+        tau: how soft it is, positive.
+
+    Returns:
+        Numbers in [0, 1], the same shape.
+    """
+    return torch.sigmoid((similarity - beta) / tau)
+
+
+def rest(states: Tensor, target_input: Tensor, inverse: Tensor) -> Tensor:
+    """What is left of text states without one concept: e - s i*.
+
+    The share s = <i*, e> / <i*, i*> is measured in the metric <a, b> = a^T C^-1 b.
+
+    Args:
+        states: e, (batch, tokens, dim).
+        target_input: i*, (dim,).
+        inverse: C^-1, (dim, dim), symmetric.
+
+    Returns:
+        (batch, tokens, dim).
+    """
+    direction = inverse @ target_input  # (dim,)
+    shares = states @ direction / (target_input @ direction)  # (batch, tokens)
+    return states - shares[..., None] * target_input

@@ -9,6 +9,7 @@ import torch
 
 from perso_lite import check, sampling, solutions, syntax, training
 from perso_lite.metrics import attention_against_mask
+from perso_lite.rank_one import gated
 
 EXERCISES = (
     "cross_attention",
@@ -17,6 +18,8 @@ EXERCISES = (
     "leaked_share",
     "inject",
     "noisy_latents",
+    "gate",
+    "rest",
 )
 
 
@@ -143,6 +146,56 @@ def one_for_all(latents, noise, alpha_bar):
     return solutions.noisy_latents(latents, noise, alpha_bar[:1].expand(3))
 
 
+def hard_gate(similarity, beta, tau):
+    return (similarity > beta).float()
+
+
+def no_beta(similarity, beta, tau):
+    return torch.sigmoid(similarity / tau)
+
+
+def beta_outside(similarity, beta, tau):
+    return torch.sigmoid(similarity / tau - beta)
+
+
+def no_tau(similarity, beta, tau):
+    return torch.sigmoid(similarity - beta)
+
+
+def times_tau(similarity, beta, tau):
+    return torch.sigmoid((similarity - beta) * tau)
+
+
+def upside_down(similarity, beta, tau):
+    return torch.sigmoid((beta - similarity) / tau)
+
+
+def plain_dot_product(states, target_input, inverse):
+    return solutions.rest(states, target_input, torch.eye(len(inverse)))
+
+
+def not_divided(states, target_input, inverse):
+    shares = states @ inverse @ target_input
+    return states - shares[..., None] * target_input
+
+
+def all_of_it(states, target_input, inverse):
+    return states - target_input
+
+
+def along_the_metric(states, target_input, inverse):
+    direction = inverse @ target_input
+    return plain_dot_product(states, direction, inverse)
+
+
+def covariance_for_inverse(states, target_input, inverse):
+    return solutions.rest(states, target_input, torch.linalg.inv(inverse))
+
+
+def of_the_first_text(states, target_input, inverse):
+    return solutions.rest(states, target_input, inverse)[:1].expand_as(states)
+
+
 WRONG = [
     ("cross_attention", wrong_axis, "✓✗✗"),
     ("cross_attention", no_scaling, "✓✓✗"),
@@ -186,6 +239,21 @@ WRONG = [
     ("noisy_latents", one_for_all, "✓✓✗"),
     ("noisy_latents", lambda latents, noise, a: latents, "✓✗✗"),
     ("noisy_latents", lambda latents, noise, a: torch.zeros_like(noise), "✗✗✗"),
+    ("gate", hard_gate, "✗✓✗"),
+    ("gate", no_beta, "✗✓✗"),
+    ("gate", beta_outside, "✗✓✗"),
+    ("gate", no_tau, "✓✓✗"),
+    ("gate", times_tau, "✓✗✗"),
+    ("gate", upside_down, "✓✗✗"),
+    ("gate", lambda similarity, beta, tau: similarity, "✗✗✗"),
+    ("rest", plain_dot_product, "✓✗✗"),
+    ("rest", not_divided, "✗✗✗"),
+    ("rest", all_of_it, "✓✗✗"),
+    ("rest", along_the_metric, "✗✓✗"),
+    ("rest", covariance_for_inverse, "✓✗✗"),
+    ("rest", of_the_first_text, "✓✓✗"),
+    ("rest", lambda states, i, inverse: torch.zeros_like(states), "✓✓✗"),
+    ("rest", lambda states, i, inverse: states, "✗✗✗"),
 ]
 
 
@@ -221,10 +289,21 @@ def own_leak(heat, mask):
     return 1 - (heat * mask).sum().item() / heat.sum().item()
 
 
+def own_rest(states, target_input, inverse):
+    dials = torch.tensor([0.65]), torch.tensor([0.15])
+    return gated(states, target_input[None], inverse, *dials)[0]
+
+
+def own_gate(similarity, beta, tau):
+    return 1 / (1 + torch.exp((beta - similarity) / tau))
+
+
 @pytest.mark.parametrize(
     ("name", "mine"),
     [
         ("cross_attention", own_attention),
+        ("gate", own_gate),
+        ("rest", own_rest),
         ("guided_noise", own_guidance),
         ("inject", own_injection),
         ("leaked_share", own_leak),

@@ -351,6 +351,22 @@ def test_one_concept_local_and_one_global(tiny, toy, pet):
             assert torch.allclose(got[kind][i].double(), wanted, atol=1e-4)
 
 
+@torch.no_grad()
+def test_locks_can_be_changed_in_the_middle_of_a_drawing(tiny, toy, pet):
+    module = projections(tiny, "to_k")[0]
+    wanted = module(encode_prompts(tiny, ["a teddy next to a dog"]))
+    with attached(tiny, toy, pet):
+        states = encode_prompts(tiny, [BOTH])  # the same for all steps
+        local = module(states)
+        pet.key_locking = "global"
+        mixed = module(states)
+        toy.key_locking = "global"
+        assert torch.allclose(module(states), wanted, atol=1e-5)
+        toy.key_locking = pet.key_locking = "local"
+        assert torch.equal(module(states), local)
+    assert not torch.equal(mixed, local) and not torch.allclose(mixed, wanted)
+
+
 # -- other edits -----------------------------------------------------------------------
 
 

@@ -110,7 +110,8 @@ def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsy
         ' "pictures":'
         ' [{"file": "0.png", "mask": "0.png", "caption": "a teddy"}]}'
     )
-    assert command("tour", "--concept", pictures, "--steps", 2) == 0
+    options = ["--steps", 2, "--method", "textual-inversion"]
+    assert command("tour", "--concept", pictures, *options) == 0
     names = sorted(path.name for path in (tmp_path / "tour").iterdir())
     assert names == ["disc.png", "disc.safetensors"]
     table = capsys.readouterr().out

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from perso_lite import panels
 from perso_lite.attention import record_attention
 from perso_lite.errors import PersoError
+from perso_lite.method import state_of
 from perso_lite.methods.textual_inversion import TextualInversion
 from perso_lite.panel import (
     REMEMBERED,
@@ -365,10 +366,10 @@ def test_the_prompt_box_draws_a_concept_as_it_is_now(own_tiny):
 def test_a_dial_of_a_concept_counts_as_a_change(own_tiny):
     method = TextualInversion(own_tiny, "teddy", "<toy>")
     method.beta = 0.5
-    before = panels._state(method)
-    assert panels._state(method) == before
+    before = state_of(method)
+    assert state_of(method) == before
     method.beta = 0.75
-    assert panels._state(method) != before
+    assert state_of(method) != before
 
 
 # -- in a notebook ---------------------------------------------------------------------

@@ -5,7 +5,7 @@ the autoencoder learns to compress them, a small CLIP learns which caption belon
 which picture, and the U-Net learns to denoise latents given captions. Everything goes
 to `--folder` until `export` writes the finished diffusers folder. Judges learn next,
 and `measure` puts into `data/` everything that depends on the base; after any change of
-the base, `--stages export measure` is enough.
+the base, `--stages export covariance measure` is enough.
 
 `--start-from data/base` goes on where an earlier training ended: where there is no
 checkpoint, the autoencoder and the U-Net begin with shipped weights, and parts that are
@@ -19,6 +19,7 @@ pretrain` with OMP_NUM_THREADS=1.
 
 import argparse
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from accelerate.utils import set_seed
 
 from perso_lite import comparison
 from perso_lite.__main__ import main as run_command
+from perso_lite.base import load_base
+from perso_lite.covariance import COVARIANCE_FOLDER, estimate_covariance
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
     train_judging_clip,
@@ -46,13 +49,15 @@ from perso_lite.pretrain.stages import (
     world_pictures,
 )
 from perso_lite.pretrain.unet import save_sheet
+from perso_lite.world.captions import caption
 from perso_lite.world.concepts import write_concepts
 from perso_lite.world.render import render
 
 STAGES = (
-    "pictures", "autoencoder", "clip", "unet", "export", "concepts", "prompts",
-    "reader", "instances", "faces", "clip-judge", "measure",
+    "pictures", "autoencoder", "clip", "unet", "export", "covariance", "concepts",
+    "prompts", "reader", "instances", "faces", "clip-judge", "measure",
 )  # fmt: skip
+COVARIANCE_CAPTIONS = 20_000  # 100,000 in the paper, for a text encoder 4 times as wide
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
 
 
@@ -63,14 +68,27 @@ def write_world_sheet(path: Path, size: int = 96) -> None:
     save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
 
 
+def write_covariance(output: Path) -> None:
+    """The covariance of a finished base's text states, from captions of its world."""
+    captions = [
+        caption(scene_of(0, index), random.Random(f"covariance/{index}"))
+        for index in range(COVARIANCE_CAPTIONS)
+    ]
+    covariance = estimate_covariance(load_base(output), captions)
+    covariance.save(output.parent / COVARIANCE_FOLDER.name)
+
+
 def measure(output: Path, scratch: Path) -> None:
-    """All that is said about a base: two tables, a sample sheet, the tour's picture."""
+    """All that is said about a base: the tables, a sample sheet, the tour's picture."""
     processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
     where = ["--base", str(output), "--out", str(scratch)]
     comparison.main(["base", *where, "--processes", processes])
-    comparison.main(["methods", *where])
+    comparison.main(["methods", *where, "--methods", "textual_inversion"])
+    comparison.main(["front", *where])
+    pairs = [*where[:2], "--front", str(scratch), "--out", str(scratch / "pairs.json")]
+    comparison.main(["pairs", *pairs])
     run_command(["tour", *where])
-    for name in ("base.json", "methods.json"):
+    for name in ("base.json", "methods.json", "front.json", "pairs.json"):
         shutil.copy(scratch / name, output.parent / "judges" / name)
     shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
     shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
@@ -120,6 +138,8 @@ def main(argv: list[str] | None = None) -> None:
         train_unet(options, accelerator)
     if "export" in options.stages and accelerator.is_main_process:
         export_base(options)
+    if "covariance" in options.stages and accelerator.is_main_process:
+        write_covariance(options.output)
     if "concepts" in options.stages and accelerator.is_main_process:
         write_concepts(options.output.parent / "concepts", options.size)
         write_world_sheet(options.output.parent / "pictures" / "world.png")
