@@ -43,6 +43,20 @@ class TextCovariance:
         content = self.inverse.cpu().contiguous().numpy().tobytes()
         return hashlib.sha256(content).hexdigest()[:16]
 
+    def checked(self, base: StableDiffusionPipeline) -> "TextCovariance":
+        """Itself, if it is of this base's text encoder.
+
+        Raises:
+            PersoError: it is of another one.
+        """
+        if self.text_fingerprint != text_fingerprint(base):
+            raise PersoError(
+                f"The covariance is of the text encoder {self.text_fingerprint}, but "
+                f"this base has {text_fingerprint(base)}. Leave it out, or make one "
+                "for this base with estimate_covariance."
+            )
+        return self
+
     def save(self, folder: str | Path = COVARIANCE_FOLDER) -> Path:
         """Keep it where `covariance_of` looks for it; returns the file.
 

@@ -39,24 +39,24 @@ def curve_figure(
         tau: how soft it is.
     """
     figure, axis = _beside(picture, caption)
-    low, high = (pick(torch.cat(list(shares.values()))) for pick in (min, max))
+    low, high = (float(pick(torch.cat([*shares.values()]))) for pick in (min, max))
     s = torch.linspace(min(-0.3, low - 0.05), max(1.3, high + 0.05), 400)
-    axis.plot(s, s, ":", color=GREY, label="s itself (ROME)")
-    axis.plot(s, gate(s, beta, tau), color=BLUE, label="gate(s)", zorder=1)
-    axis.set(xlim=(s[0], s[-1]), ylim=(-0.1, 1.1), yticks=(0, 0.5, 1))
+    axis.plot(s.numpy(), s.numpy(), ":", color=GREY, label="s itself (ROME)")
+    curve = gate(s, beta, tau).numpy()
+    axis.plot(s.numpy(), curve, color=BLUE, label="gate(s)", zorder=1)
+    axis.set(xlim=(float(s[0]), float(s[-1])), ylim=(-0.1, 1.1), yticks=(0, 0.5, 1))
     axis.set_xlabel("s, share of the concept in a text state")
 
-    marks = {"zorder": 3, "edgecolors": "w", "lw": 0.6}
-    of_words = shares["words"]
-    opened = gate(of_words, beta, tau)
     colors = [PINK if word == placeholder_token else DARK for word in words]
-    axis.scatter(of_words, opened, 26, colors, **marks)
+    of_words, opened = shares["words"], gate(shares["words"], beta, tau)
+    marks = {"zorder": 3, "edgecolors": "w", "lw": 0.6}
+    axis.scatter(of_words.numpy(), opened.numpy(), 26, colors, **marks)
     others = [name for name in shares if name != "words"]
-    grey = torch.cat([shares[name] for name in others])
-    label = ", ".join(others)
-    axis.scatter(grey, gate(grey, beta, tau), 22, "0.6", "s", label=label, **marks)
+    at = torch.cat([shares[name] for name in others])
+    marks |= {"marker": "s", "label": ", ".join(others)}
+    axis.scatter(at.numpy(), gate(at, beta, tau).numpy(), 22, "0.6", **marks)
     axis.legend(loc="lower right", fontsize=8, frameon=False)
-    _label(axis, words, of_words, opened, colors)
+    _label(axis, words, of_words.tolist(), opened.tolist(), colors)
     _entitle(figure, finding(words, opened[:, None], [placeholder_token]))
     return figure
 
@@ -83,12 +83,14 @@ def bars_figure(
     color_of = dict(zip(placeholder_tokens, (PINK, BLUE), strict=True))
     for j, (name, color) in enumerate(color_of.items()):
         at = np.arange(len(words)) + 0.42 * (j - 0.5)
-        axis.bar(at, gates[:, j], 0.38, color=color, label=name)
+        axis.bar(at, gates[:, j].numpy(), 0.38, color=color, label=name)
     axis.axhline(0, color=GREY, linewidth=0.8)
     axis.set_xticks(range(len(words)), words, rotation=45)
     for tick, word in zip(axis.get_xticklabels(), words, strict=True):
         tick.set(color=color_of.get(word, DARK), ha="right", rotation_mode="anchor")
-    low, high = min(0.0, *gates.flatten()), max(1.0, *gates.flatten())
+    low, high = (
+        pick([end, *gates.flatten().tolist()]) for pick, end in ((min, 0.0), (max, 1.0))
+    )
     axis.set(ylabel=ylabel, ylim=(low - 0.02, high + 0.02))
     axis.tick_params(axis="x", length=0)
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
@@ -149,9 +151,9 @@ def _label(
     axis: Axes, names: Sequence[str], at: Tensor, heights: Tensor, colors: Sequence[str]
 ) -> None:
     """Names above the chart, side by side, with a thin line to each mark."""
-    order = at.argsort().tolist()
+    order = sorted(range(len(at)), key=at.__getitem__)
     low, high = axis.get_xlim()
-    places = spread(at[order], 0.04 * (high - low), low, high)
+    places = spread([at[i] for i in order], 0.048 * (high - low), low, high)
     slanted = {"rotation": -45, "rotation_mode": "anchor", "ha": "right"}
     for place, i in zip(places, order, strict=True):
         xs, ys = (at[i], at[i], place), (heights[i], 1.1, 1.2)

@@ -37,6 +37,7 @@ class Concept(Protocol):
     placeholder_token: str
     initializer_token: str
     covariance: TextCovariance
+    inverse_covariance: Tensor  # C^-1, (dim, dim)
     target_input: Tensor  # i*, (dim,)
     gate_settings: tuple[float, float]  # beta, tau
     keys_of_class: bool  # global key locking
@@ -165,7 +166,7 @@ class JointEdit:
         with torch.autocast(states.device.type, enabled=False):
             plain = states.float()
             inputs = torch.stack([concept.target_input for concept in concepts])
-            inverse = concepts[0].covariance.inverse
+            inverse = concepts[0].inverse_covariance
             beta, tau = torch.tensor([c.gate_settings for c in concepts]).T
             numbers = (number.to(plain) for number in (inputs, inverse, beta, tau))
             rest, gates = EDITS[self.edit](plain, *numbers)

@@ -21,6 +21,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from perso_lite.errors import PersoError
+
 # from states (..., dim), inputs (concepts, dim), inverse (dim, dim), beta (concepts,)
 # and tau (concepts,) to the rest (..., dim) and the gates (..., concepts)
 Edit = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -45,6 +47,24 @@ def similarities(states: Tensor, inputs: Tensor, inverse: Tensor) -> Tensor:
 def gate(similarity: Tensor, beta: Tensor | float, tau: Tensor | float) -> Tensor:
     """sigmoid((s - beta) / tau): open above beta, the softer the larger tau."""
     return torch.sigmoid((similarity - beta) / tau)
+
+
+def check_gate(beta: float = 0.5, tau: float = 0.1) -> None:
+    """Refuse what makes no gate.
+
+    Raises:
+        PersoError: beta is not in [0, 1], or tau is not a positive number.
+    """
+    if not 0 <= beta <= 1:
+        raise PersoError(
+            f"beta is {beta}, but it is compared with shares of the concept in a word, "
+            "so it lies between 0 (every word is the concept) and 1."
+        )
+    if not 0 < tau < float("inf"):
+        raise PersoError(
+            f"tau is {tau}, but shares are divided by it: give a positive number, for "
+            "example 0.15."
+        )
 
 
 def gated(
@@ -112,7 +132,9 @@ EDITS: dict[str, Edit] = {
 }
 
 
-def rome_matrix(weight: Tensor, input: Tensor, output: Tensor, inverse: Tensor):
+def rome_matrix(
+    weight: Tensor, input: Tensor, output: Tensor, inverse: Tensor
+) -> Tensor:
     """ROME's new matrix W + (o* - W i*) (C^-1 i*)^T / <i*, i*>, (out, dim).
 
     Of all matrices that answer i* with o*, the one that changes the answers to the

@@ -79,7 +79,7 @@ def load_method(
             "elsewhere. Put the former back, or train the concept again."
         )
     method.training_record = json.loads(header["perso_lite.training"])
-    return method
+    return method.to(base.device)
 
 
 def _fill(method: Method, tensors: dict[str, Tensor], path: str | Path) -> None:

@@ -22,11 +22,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.covariance import TextCovariance, covariance_of, text_fingerprint
+from perso_lite.covariance import TextCovariance, covariance_of
 from perso_lite.errors import PersoError
 from perso_lite.joint_edit import join_edit
 from perso_lite.layers import cross_attention_layers
 from perso_lite.method import Method
+from perso_lite.rank_one import check_gate
 from perso_lite.text import (
     TEMPLATES,
     LearnedTokens,
@@ -93,7 +94,10 @@ class Perfusion(Method):
         self.learning_rate = learning_rate
         self.embedding_learning_rate = embedding_learning_rate
         self.decay, self.masked_loss = decay, masked_loss
-        self.covariance = checked(covariance or covariance_of(base), base)
+        check_gate(training_beta, training_tau)
+        self.covariance = (covariance or covariance_of(base)).checked(base)
+        inverse = self.covariance.inverse.to(base.device)  # (dim, dim)
+        self.register_buffer("inverse_covariance", inverse, persistent=False)
 
         # v*, the word's own vector, starts as the class word's.
         table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
@@ -210,11 +214,7 @@ class Perfusion(Method):
 
     @beta.setter
     def beta(self, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise PersoError(
-                f"beta is {value}, but it is compared with shares of the concept in a "
-                "word, so it lies between 0 (every word is the concept) and 1."
-            )
+        check_gate(beta=value)
         self._beta = float(value)
 
     @property
@@ -224,11 +224,7 @@ class Perfusion(Method):
 
     @tau.setter
     def tau(self, value: float) -> None:
-        if not 0 < value < float("inf"):
-            raise PersoError(
-                f"tau is {value}, but shares are divided by it: give a positive "
-                "number, for example 0.15."
-            )
+        check_gate(tau=value)
         self._tau = float(value)
 
     # -- files -----------------------------------------------------------------------
@@ -246,19 +242,6 @@ class Perfusion(Method):
         return super().header() | {
             "perso_lite.covariance_fingerprint": self.covariance.fingerprint
         }
-
-
-def checked(
-    covariance: TextCovariance, base: StableDiffusionPipeline
-) -> TextCovariance:
-    """The covariance, if it is of this base's text encoder."""
-    if covariance.text_fingerprint != text_fingerprint(base):
-        raise PersoError(
-            f"The covariance is of the text encoder {covariance.text_fingerprint}, but "
-            f"this base has {text_fingerprint(base)}. Leave it out, or make one for "
-            "this base with estimate_covariance."
-        )
-    return covariance
 
 
 @torch.no_grad()

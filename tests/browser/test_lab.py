@@ -40,19 +40,32 @@ training_scrubber([0, 10, 20], pictures, [1 / step for step in range(1, 21)])"""
 prompt_box(base, num_inference_steps=2)""",
 )
 
+GATE = """import torch
+from perso_lite.covariance import TextCovariance, text_fingerprint
+from perso_lite.panels import gate_explorer
+covariance = TextCovariance(torch.eye(32), text_fingerprint(base), captions=1)
+toy = perso_lite.Perfusion(base, "teddy", covariance=covariance)
+gate_explorer(base, toy, num_inference_steps=2)"""
+
 
 @pytest.fixture(scope="module")
 def small(lab, tiny_folder):
     """A small notebook with four panels, run; its name."""
-    load = (
-        f"import perso_lite\nbase = perso_lite.load_base({str(tiny_folder)!r}, 'cpu')"
-    )
-    cells = [nbformat.v4.new_code_cell(source) for source in (load, *CELLS)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    notebook = notebook_of(tiny_folder, *CELLS)
     nbclient.NotebookClient(notebook, timeout=120, store_widget_state=False).execute()
     nbformat.write(notebook, lab.folder / "small.ipynb")
     return "small.ipynb"
+
+
+def notebook_of(tiny_folder, *sources: str) -> nbformat.NotebookNode:
+    """A notebook whose first cell loads the tiny pipeline."""
+    load = (
+        f"import perso_lite\nbase = perso_lite.load_base({str(tiny_folder)!r}, 'cpu')"
+    )
+    cells = [nbformat.v4.new_code_cell(source) for source in (load, *sources)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    return notebook
 
 
 @pytest.fixture
@@ -82,9 +95,9 @@ def saved_panels(path: Path) -> list[str]:
 # -- what a learner does ---------------------------------------------------------------
 
 
-def check_panel(page, panel) -> None:
-    """Moving its last slider by one stop and back moves its picture, and back."""
-    image, handle = panel.locator("img"), panel.locator(".noUi-handle").last
+def check_panel(page, panel, slider: int = -1) -> None:
+    """Moving a slider, the last, by one stop and back moves the picture, and back."""
+    image, handle = panel.locator("img"), panel.locator(".noUi-handle").nth(slider)
     now, least = (handle.get_attribute(f"aria-value{end}") for end in ("now", "min"))
     there_and_back = ["ArrowRight", "ArrowLeft"]
     pictures, source = [image.evaluate(BYTES)], image.get_attribute("src")
@@ -139,6 +152,16 @@ def test_a_slider_moves_every_kind_of_panel(page, lab, small):
     assert len(panels) == 4
     for panel in panels:
         check_panel(page, panel)
+    check_page(page)
+
+
+def test_the_gate_follows_beta(page, lab, tiny_folder):
+    nbformat.write(notebook_of(tiny_folder, GATE), lab.folder / "gate.ipynb")
+    lab.open(page, "gate.ipynb")
+    lab.run_all(page, seconds=120)
+    check_page(page)
+    (panel,) = live_panels(page)
+    check_panel(page, panel, slider=0)
     check_page(page)
 
 
