@@ -145,6 +145,50 @@ def show_matrix(
     return figure
 
 
+def show_flow(
+    boxes: Mapping[str, tuple[float, float, str]],
+    arrows: Sequence[tuple[str, str]],
+    *,
+    title: str,
+    colors: Mapping[str, str] | None = None,
+    size: tuple[float, float] = (7.5, 2.2),
+) -> Figure:
+    """Boxes with words in them, and arrows from box to box.
+
+    Args:
+        boxes: for each name where its middle is, x and y, and what stands in it.
+        arrows: names of the boxes they lead from and to.
+        title: what is to be seen.
+        colors: of boxes that are not white, by name.
+        size: width and height in inches.
+
+    Raises:
+        PersoError: an arrow leads to or from a box that is not there.
+    """
+    figure, axis = plt.subplots(figsize=size)
+    patches = {}
+    for name, (x, y, words) in boxes.items():
+        box = {"boxstyle": "round,pad=0.4", "facecolor": (colors or {}).get(name, "w")}
+        text = axis.text(x, y, words, ha="center", va="center", fontsize=9, bbox=box)
+        patches[name] = text.get_bbox_patch()
+    for ends in arrows:
+        if not patches.keys() >= set(ends):
+            raise PersoError(
+                f"There is no box for an arrow from {ends[0]!r} to {ends[1]!r}: give "
+                f"names of boxes, {', '.join(boxes)}."
+            )
+        start, end = (boxes[name][:2] for name in ends)
+        clipped = dict(zip(("patchA", "patchB"), map(patches.get, ends), strict=True))
+        arrow = {"arrowstyle": "->", "shrinkA": 2, "shrinkB": 2} | clipped
+        axis.annotate("", end, start, arrowprops=arrow)
+    xs, ys, _ = zip(*boxes.values(), strict=True)
+    axis.set_xlim(min(xs) - 0.8, max(xs) + 0.8)
+    axis.set_ylim(min(ys) - 0.4, max(ys) + 0.4)
+    axis.axis("off")
+    axis.set_title(title)
+    return figure
+
+
 def _legend_beside(axis: plt.Axes) -> None:
     """A legend at the right of the chart, where it covers neither bar nor title."""
     axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -57,13 +57,15 @@ class TextCovariance:
             )
         return self
 
-    def save(self, folder: str | Path = COVARIANCE_FOLDER) -> Path:
-        """Keep it where `covariance_of` looks for it; returns the file.
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Keep it where `covariance_of` looks, in `data/covariance`; returns the file.
 
         Raises:
             PersoError: the place cannot be written or the disk is full.
         """
-        path = Path(folder) / f"{self.text_fingerprint}.safetensors"
+        path = (
+            Path(folder or COVARIANCE_FOLDER) / f"{self.text_fingerprint}.safetensors"
+        )
         header = {"text": self.text_fingerprint, "captions": str(self.captions)}
         write_tensors(path, {"inverse": self.inverse}, header)
         return path
@@ -126,15 +128,15 @@ def estimate_covariance(
 
 
 def covariance_of(
-    base: StableDiffusionPipeline, folder: str | Path = COVARIANCE_FOLDER
+    base: StableDiffusionPipeline, folder: str | Path | None = None
 ) -> TextCovariance:
-    """The covariance kept for this base's text encoder.
+    """The covariance kept for this base's text encoder (in `data/covariance`).
 
     Raises:
         PersoError: none is kept, or its file is damaged.
     """
     fingerprint = text_fingerprint(base)
-    path = Path(folder) / f"{fingerprint}.safetensors"
+    path = Path(folder or COVARIANCE_FOLDER) / f"{fingerprint}.safetensors"
     if not path.is_file():
         raise PersoError(
             f"No covariance is kept for this text encoder ({fingerprint}). Estimate it "

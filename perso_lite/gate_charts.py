@@ -148,7 +148,11 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.n
 
 
 def _label(
-    axis: Axes, names: Sequence[str], at: Tensor, heights: Tensor, colors: Sequence[str]
+    axis: Axes,
+    names: Sequence[str],
+    at: Sequence[float],
+    heights: Sequence[float],
+    colors: Sequence[str],
 ) -> None:
     """Names above the chart, side by side, with a thin line to each mark."""
     order = sorted(range(len(at)), key=at.__getitem__)

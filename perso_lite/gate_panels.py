@@ -13,10 +13,10 @@ from diffusers import StableDiffusionPipeline
 from ipywidgets import SelectionSlider
 from matplotlib.figure import Figure
 
+from perso_lite.edits import joint_edit
 from perso_lite.errors import PersoError
 from perso_lite.gate_charts import bars_figure, curve_figure
 from perso_lite.gates import dials, shares_of, token_states
-from perso_lite.joint_edit import joint_edit
 from perso_lite.method import attached, state_of
 from perso_lite.methods.perfusion import Perfusion
 from perso_lite.panel import Panel, choice, slider, text_box

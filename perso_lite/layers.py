@@ -69,6 +69,18 @@ def cross_attention_layers(unet: UNet2DConditionModel) -> list[CrossAttentionLay
     return [CrossAttentionLayer(i, *place) for i, place in enumerate(places)]
 
 
+@torch.no_grad()
+def projected_text(unet: UNet2DConditionModel, state: Tensor, kind: str) -> Tensor:
+    """What the layers' "to_k" or "to_v" make of a text state (dim,), in one vector.
+
+    Returns:
+        (sum of the layers' widths,), layer after layer.
+    """
+    layers = cross_attention_layers(unet)
+    modules = [getattr(unet.get_submodule(layer.name), kind) for layer in layers]
+    return torch.cat([module.weight.float() @ state for module in modules])
+
+
 def _blocks_in_call_order(
     unet: UNet2DConditionModel,
 ) -> Iterator[tuple[str, nn.Module, str, int]]:

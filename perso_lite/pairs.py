@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 from perso_lite.base import load_base
 from perso_lite.comparison import toys
 from perso_lite.concepts import Concept, load_concept
+from perso_lite.edits import joint_edit
 from perso_lite.files import write_atomically
-from perso_lite.joint_edit import joint_edit
 from perso_lite.judges import ATTRIBUTES, Judges, load_judges
 from perso_lite.method import attached
 from perso_lite.methods import load_method

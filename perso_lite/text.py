@@ -128,6 +128,15 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
     return states
 
 
+@torch.no_grad()
+def state_in_sentences(base: StableDiffusionPipeline, word: str) -> Tensor:
+    """A word's text state on average over the neutral captions, (dim,)."""
+    states = encode_prompts(base, [template.format(word) for template in TEMPLATES])
+    until_word = [template.split("{}")[0] + word for template in TEMPLATES]
+    ends = [len(base.tokenizer(text).input_ids) - 2 for text in until_word]
+    return states[range(len(ends)), ends].float().mean(0)
+
+
 class LearnedTokens:
     """A few new tokens and the hooks that give them vectors.
 

@@ -6,7 +6,13 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from perso_lite.charts import show_bars, show_intervals, show_lines, show_matrix
+from perso_lite.charts import (
+    show_bars,
+    show_flow,
+    show_intervals,
+    show_lines,
+    show_matrix,
+)
 from perso_lite.errors import PersoError
 
 
@@ -69,3 +75,25 @@ def test_a_matrix_keeps_rows_and_columns():
     figure = show_matrix(values, ["r", "s"], ["x", "y", "z"], title="", label="IoU")
     assert figure.axes[0].images[0].get_array().tolist() == values.tolist()
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["r", "s"]
+
+
+def test_arrows_lead_from_box_to_box():
+    boxes = {"text": (0, 0, "a text"), "map": (1, 0.5, "W"), "end": (2, 0, "an answer")}
+    ways = [("text", "map"), ("map", "end")]
+    figure = show_flow(boxes, ways, title="found", colors={"map": "pink"})
+    (axis,) = figure.axes
+    texts = [text for text in axis.texts if text.get_text()]
+    assert [text.get_text() for text in texts] == ["a text", "W", "an answer"]
+    fills = [text.get_bbox_patch().get_facecolor() for text in texts]
+    assert fills[0] == fills[2] != fills[1]
+    arrows = [text for text in axis.texts if not text.get_text()]
+    assert [(arrow.get_position(), arrow.xy) for arrow in arrows] == [
+        ((0, 0), (1, 0.5)),
+        ((1, 0.5), (2, 0)),
+    ]
+    figure.draw_without_rendering()
+
+
+def test_an_arrow_wants_boxes_at_both_ends():
+    with pytest.raises(PersoError, match="from 'text' to 'map'"):
+        show_flow({"text": (0, 0, "a text")}, [("text", "map")], title="")

@@ -1,4 +1,5 @@
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -7,9 +8,15 @@ from functools import partial
 
 import pytest
 from PIL import Image
+from tiny import WORDS
 
-from perso_lite import METHODS, CustomDiffusion, load_method
+from perso_lite import METHODS, CustomDiffusion, covariance, load_method
 from perso_lite.__main__ import main
+
+DESCRIBED = (
+    '{"name": "disc", "class_word": "teddy", "placeholder_token": "<disc>",'
+    ' "pictures": [{"file": "0.png", "mask": "0.png", "caption": "a teddy"}]}'
+)
 
 
 @pytest.fixture
@@ -105,11 +112,7 @@ def test_each_method_is_given_only_what_it_takes(
 
 def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (pictures / "concept.json").write_text(
-        '{"name": "disc", "class_word": "teddy", "placeholder_token": "<disc>",'
-        ' "pictures":'
-        ' [{"file": "0.png", "mask": "0.png", "caption": "a teddy"}]}'
-    )
+    (pictures / "concept.json").write_text(DESCRIBED)
     options = ["--steps", 2, "--method", "textual-inversion"]
     assert command("tour", "--concept", pictures, *options) == 0
     names = sorted(path.name for path in (tmp_path / "tour").iterdir())
@@ -117,6 +120,32 @@ def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsy
     table = capsys.readouterr().out
     assert "textual-inversion" in table
     assert str((tmp_path / "tour" / "disc.safetensors").stat().st_size) in table
+
+
+def test_the_tour_learns_with_perfusion_once_the_base_is_prepared(
+    command, pictures, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(covariance, "COVARIANCE_FOLDER", tmp_path / "covariance")
+    out = tmp_path / "tour"
+    (pictures / "concept.json").write_text(DESCRIBED)
+    tour = ["tour", "--concept", pictures, "--steps", 1, "--out", out]
+    assert command(*tour) == 2
+    assert "perso_lite covariance captions.txt" in capsys.readouterr().err
+
+    captions = tmp_path / "captions.txt"
+    random.seed(0)
+    lines = [" ".join(random.choices(WORDS, k=6)) for _ in range(200)]
+    captions.write_text("\n".join([*lines, "", "  "]))
+    assert command("covariance", captions) == 0
+    (kept,) = (tmp_path / "covariance").iterdir()
+    assert str(kept) in capsys.readouterr().out
+    assert command(*tour) == 0
+    assert "perfusion" in capsys.readouterr().out
+    assert (out / "disc.safetensors").is_file()
+    # below the four prompts, a row that shows the gate opening
+    with_gate = Image.open(out / "disc.png").height
+    assert command(*tour, "--method", "textual-inversion") == 0
+    assert with_gate > Image.open(out / "disc.png").height + 60
 
 
 LEARN = ["personalize", "{pictures}", "--class-word", "cat", "--out", "{out}"]

@@ -2,7 +2,6 @@ import copy
 import dataclasses
 import functools
 import random
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,8 +21,7 @@ from perso_lite import (
 )
 from perso_lite.covariance import TextCovariance
 from perso_lite.files import content_hash, write_tensors
-from perso_lite.layers import cross_attention_layers
-from perso_lite.methods.perfusion import answers
+from perso_lite.layers import cross_attention_layers, projected_text
 from perso_lite.text import TEMPLATES, single_token_id
 from perso_lite.training import denoising_losses, draw_batch, prepare
 
@@ -135,7 +133,7 @@ def test_counts_for_stable_diffusion(make, tmp_path):
             layers_per_block=2,
         )
     state = torch.zeros(768, device="meta")
-    sizes = {k: answers(SimpleNamespace(unet=unet), state, k) for k in ("to_k", "to_v")}
+    sizes = {k: projected_text(unet, state, k) for k in ("to_k", "to_v")}
     assert len(cross_attention_layers(unet)) == 16
     assert [target.shape for target in sizes.values()] == [(12_480,)] * 2
     assert sum(target.nbytes for target in sizes.values()) == 99_840
@@ -445,3 +443,18 @@ def test_dials_refuse_what_makes_no_sense_and_stay(make):
         assert getattr(method, name) == before
     with pytest.raises(PersoError, match="trained or global"):
         make(key_locking="trained").key_locking = "local"
+
+
+def test_bad_settings_are_refused(make):
+    for settings in ({"decay": 1.0}, {"training_tau": 0.0}, {"training_beta": -0.1}):
+        with pytest.raises(
+            PersoError, match=next(iter(settings)).removeprefix("training_")
+        ):
+            make(**settings)
+
+
+def test_a_caption_that_cuts_its_placeholder_off_is_refused(tiny, make):
+    method = make()
+    long = "a photo of " * 10 + "<toy>"
+    with method.attach(tiny), pytest.raises(PersoError, match="cut off"):
+        method.encoder_hidden_states([long], torch.tensor([1]))

@@ -23,17 +23,16 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from perso_lite.covariance import TextCovariance, covariance_of
+from perso_lite.edits import join_edit
 from perso_lite.errors import PersoError
-from perso_lite.joint_edit import join_edit
-from perso_lite.layers import cross_attention_layers
+from perso_lite.layers import projected_text
 from perso_lite.method import Method
 from perso_lite.rank_one import check_gate
 from perso_lite.text import (
-    TEMPLATES,
     LearnedTokens,
     check_placeholder,
-    encode_prompts,
     single_token_id,
+    state_in_sentences,
     token_names,
 )
 
@@ -87,7 +86,7 @@ class Perfusion(Method):
     ):
         check_placeholder(base.tokenizer, placeholder_token)
         super().__init__(base, class_word, placeholder_token)
-        self.initializer_token = initializer_token or class_word.split()[-1]
+        self.initializer_token = initializer_token or class_word.split(" ")[-1]
         self.trained_keys = key_locking == "trained"
         self.key_locking, self.beta, self.tau = key_locking, beta, tau
         self.training_beta, self.training_tau = training_beta, training_tau
@@ -95,6 +94,11 @@ class Perfusion(Method):
         self.embedding_learning_rate = embedding_learning_rate
         self.decay, self.masked_loss = decay, masked_loss
         check_gate(training_beta, training_tau)
+        if not 0 <= decay < 1:
+            raise PersoError(
+                f"decay is {decay}, but it is the part of i* that a step leaves: from "
+                "0 to less than 1, for example 0.99."
+            )
         self.covariance = (covariance or covariance_of(base)).checked(base)
         inverse = self.covariance.inverse.to(base.device)  # (dim, dim)
         self.register_buffer("inverse_covariance", inverse, persistent=False)
@@ -110,7 +114,9 @@ class Perfusion(Method):
         self.register_buffer("target_input", class_state)
 
         # o*: what keys and values answer i* with, layer after layer in one vector each.
-        keys, values = (answers(base, class_state, kind) for kind in ("to_k", "to_v"))
+        keys, values = (
+            projected_text(base.unet, class_state, kind) for kind in ("to_k", "to_v")
+        )
         self.target_keys = nn.Parameter(keys, requires_grad=self.trained_keys)
         self.target_values = nn.Parameter(values)  # (sum of the layers' widths,)
 
@@ -135,8 +141,15 @@ class Perfusion(Method):
         tokenizer = self.base.tokenizer
         word = tokenizer.convert_tokens_to_ids(self.placeholder_token)
         # positions include the start token, which the tokenizer puts first
-        places = [tokenizer(text, truncation=True).input_ids for text in captions]
-        places = [ids.index(word) for ids in places]
+        ids = torch.tensor(
+            tokenizer(captions, padding="max_length", truncation=True).input_ids
+        )  # (batch, tokens)
+        if not (ids == word).any(1).all():
+            raise PersoError(
+                f"A caption is so long that its {self.placeholder_token} is cut off; "
+                f"this base reads {ids.shape[1]} tokens. Shorten it."
+            )
+        places = (ids == word).int().argmax(1)  # the first, if it is said twice
         own = states.detach()[range(len(captions)), places]  # (batch, dim)
         self._latest_state = own.float().mean(0)
         return states
@@ -242,23 +255,3 @@ class Perfusion(Method):
         return super().header() | {
             "perso_lite.covariance_fingerprint": self.covariance.fingerprint
         }
-
-
-@torch.no_grad()
-def state_in_sentences(base: StableDiffusionPipeline, word: str) -> Tensor:
-    """A word's text state on average over the neutral captions, (dim,).
-
-    (Ours; the authors, as far as is known, average over the first batch.)
-    """
-    states = encode_prompts(base, [template.format(word) for template in TEMPLATES])
-    until_word = [template.split("{}")[0] + word for template in TEMPLATES]
-    ends = [len(base.tokenizer(text).input_ids) - 2 for text in until_word]
-    return states[range(len(ends)), ends].float().mean(0)
-
-
-@torch.no_grad()
-def answers(base: StableDiffusionPipeline, state: Tensor, kind: str) -> Tensor:
-    """What each layer's "to_k" or "to_v" makes of a state, in one vector."""
-    layers = cross_attention_layers(base.unet)
-    modules = [getattr(base.unet.get_submodule(layer.name), kind) for layer in layers]
-    return torch.cat([module.weight.float() @ state for module in modules])

@@ -12,7 +12,7 @@ ever written to.
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -243,23 +243,28 @@ def joint_edit(
     """Inside, the concepts attached to `base` are edited in the way named.
 
     `with joint_edit(base, "rome"), attached(base, one, other): ...` compares; without
-    it, concepts are edited exactly. An edit that is there already is used as it is.
+    it, concepts are edited exactly.
 
     Raises:
-        PersoError: there is no such edit.
+        PersoError: there is no such edit, or concepts are attached already.
     """
-    # the U-Net itself remembers who edits it, so that the next concept finds it
-    present = vars(base.unet).get("joint_edit")
-    if present is not None:
-        yield present
-        return
+    if _present(base) is not None:
+        raise PersoError(
+            "Concepts are attached to this base already, so it is late to choose how "
+            "they are edited: enter joint_edit first, then attach."
+        )
     created = JointEdit(base, edit)
     with created.installed():
+        # the U-Net itself remembers who edits it, so that the next concept finds it
         base.unet.joint_edit = created
         try:
             yield created
         finally:
             del base.unet.joint_edit
+
+
+def _present(base: StableDiffusionPipeline) -> JointEdit | None:
+    return vars(base.unet).get("joint_edit")
 
 
 @contextmanager
@@ -269,7 +274,8 @@ def join_edit(base: StableDiffusionPipeline, concept: Concept) -> Iterator[None]
     Raises:
         PersoError: it cannot; see `JointEdit.add`.
     """
-    with joint_edit(base) as edit:
+    present = _present(base)
+    with joint_edit(base) if present is None else nullcontext(present) as edit:
         edit.add(concept)
         try:
             yield

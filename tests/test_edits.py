@@ -15,8 +15,8 @@ from perso_lite import (
     generate,
     record_attention,
 )
+from perso_lite.edits import joint_edit
 from perso_lite.exchange import exchanged
-from perso_lite.joint_edit import joint_edit
 from perso_lite.layers import cross_attention_layers
 from perso_lite.rank_one import EDITS
 
@@ -423,3 +423,12 @@ def test_keys_and_values_are_exchanged_for_edited_ones(tiny, toy):
     pictures = (plain, wanted, mixed, of_class)
     for i, one in enumerate(pictures):
         assert not any(torch.equal(one, after) for after in pictures[i + 1 :])
+
+
+def test_how_concepts_are_edited_is_said_before_they_are_attached(tiny, toy):
+    late = joint_edit(tiny, "rome")
+    with toy.attach(tiny), pytest.raises(PersoError, match="joint_edit first"), late:
+        pass
+    with joint_edit(tiny, "rome") as edit, toy.attach(tiny):
+        assert edit.concepts == [toy]
+    assert "joint_edit" not in vars(tiny.unet)
