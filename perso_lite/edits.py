@@ -10,25 +10,23 @@ What is left and the gates are computed once for each call of the U-Net. No weig
 ever written to.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
+from perso_lite.class_words import ClassWords
 from perso_lite.covariance import TextCovariance
 from perso_lite.errors import PersoError
 from perso_lite.layers import call_argument, cross_attention_layers
 from perso_lite.rank_one import EDITS
-from perso_lite.text import single_token_id
 
 KINDS = ("to_k", "to_v")
 SAME = 1e-5  # two concepts whose cosine is so near to 1 cannot be told apart
-REMEMBERED = 16  # texts that were encoded, for global key locking
 
 
 class Concept(Protocol):
@@ -60,15 +58,14 @@ class JointEdit:
     def __init__(self, base: StableDiffusionPipeline, edit: str):
         if edit not in EDITS:
             raise PersoError(
-                f'There is no edit "{edit}"; choose of {", ".join(EDITS)}.'
+                f'There is no edit "{edit}"; choose from {", ".join(EDITS)}.'
             )
         self.concepts: list[Concept] = []
         self.edit = edit
         self._base = base
         self._splits: dict[str, tuple[Tensor, Split]] = {}
         self._split: dict[str, Split] = {}  # between the two hooks of a projection
-        self._texts: deque[tuple[Tensor, Tensor]] = deque(maxlen=REMEMBERED)
-        self._class_states: tuple = (None, [], None)  # of states, for concepts
+        self._class_words = ClassWords(base)  # for global key locking
 
     def add(self, concept: Concept) -> None:
         """Let a concept take part.
@@ -107,14 +104,10 @@ class JointEdit:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Inside, the layers are edited."""
-        unet, text_encoder = self._base.unet, self._base.text_encoder
+        entered, unet = self._unet_entered, self._base.unet
         with ExitStack() as stack:
-            hooks = [
-                unet.register_forward_pre_hook(self._unet_entered, with_kwargs=True),
-                text_encoder.register_forward_hook(
-                    self._text_encoded, with_kwargs=True
-                ),
-            ]
+            stack.enter_context(self._class_words.remembering())
+            hooks = [unet.register_forward_pre_hook(entered, with_kwargs=True)]
             for kind in KINDS:
                 for module, part in self._projections(kind):
                     before = partial(self._before_projection, kind)
@@ -158,7 +151,7 @@ class JointEdit:
         if kind == "to_k":
             by_class = [concept for concept in concepts if concept.keys_of_class]
             if by_class:
-                states = self._with_class_words(states, by_class)
+                states = self._class_words.instead_of(by_class, states)
             concepts = [concept for concept in concepts if concept not in by_class]
         if not concepts:
             return states, None, []
@@ -171,56 +164,6 @@ class JointEdit:
             numbers = (number.to(plain) for number in (inputs, inverse, beta, tau))
             rest, gates = EDITS[self.edit](plain, *numbers)
         return rest.to(states.dtype), gates, concepts
-
-    # -- global key locking: the same text with the class word -----------------------
-
-    def _text_encoded(
-        self, _: nn.Module, args: tuple, kwargs: dict, output: Any
-    ) -> None:
-        ids = call_argument(args, kwargs, 0, "input_ids")  # (texts, tokens)
-        words = [self._id(concept.placeholder_token) for concept in self.concepts]
-        if torch.isin(ids, torch.tensor(words, device=ids.device)).any():
-            self._texts.append((ids, output[0].detach()))
-
-    def _id(self, token: str) -> int:
-        return self._base.tokenizer.convert_tokens_to_ids(token)
-
-    def _with_class_words(self, states: Tensor, concepts: list[Concept]) -> Tensor:
-        """Text states (batch, tokens, dim) with class words in the concepts' places.
-
-        Drawing goes on with the same states for many steps, so the last are kept.
-        """
-        known, of, replaced = self._class_states
-        if known is not states or of != concepts:
-            replaced = self._encoded_with_class_words(states, concepts)
-            self._class_states = states, concepts, replaced
-        return replaced
-
-    @torch.no_grad()
-    def _encoded_with_class_words(
-        self, states: Tensor, concepts: list[Concept]
-    ) -> Tensor:
-        """Recognise the rows, to the last bit, among the texts encoded in here.
-
-        What was encoded elsewhere cannot hold the concepts' words and stays.
-        """
-        replaced = states
-        for ids, encoded in list(self._texts):
-            of_class = ids.clone()
-            for concept in concepts:
-                ours = ids == self._id(concept.placeholder_token)
-                of_class[ours] = self._id_of_class(concept)
-            if encoded.shape[1:] != states.shape[1:] or of_class.equal(ids):
-                continue
-            equal = states[:, None] == encoded.to(states)[None]  # (batch, texts, ...)
-            row, text = equal.flatten(2).all(2).nonzero().T
-            if len(row):
-                class_states = self._base.text_encoder(of_class[text])[0]
-                replaced = replaced.index_copy(0, row, class_states.to(states))
-        return replaced
-
-    def _id_of_class(self, concept: Concept) -> int:
-        return single_token_id(self._base.tokenizer, concept.initializer_token)
 
 
 def _check_apart(one: Concept, other: Concept) -> None:

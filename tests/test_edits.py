@@ -383,7 +383,7 @@ def test_other_edits_can_be_compared(tiny, toy, pet):
 
 
 def test_an_unknown_edit_is_refused(tiny):
-    refused = pytest.raises(PersoError, match='no edit "exakt"; choose of exact')
+    refused = pytest.raises(PersoError, match='no edit "exakt"; choose from exact')
     with refused, joint_edit(tiny, "exakt"):
         pass
     assert not hasattr(tiny.unet, "joint_edit") and not hooks_of(tiny)

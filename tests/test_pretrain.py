@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from perso_lite.covariance import covariance_of
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
+from perso_lite.pretrain import command
 from perso_lite.pretrain.autoencoder import TrainableAutoencoder, build_autoencoder
 from perso_lite.pretrain.clip import contrastive_loss
 from perso_lite.pretrain.loop import Stage, learning_rate_at, train
@@ -37,6 +40,8 @@ from perso_lite.pretrain.tokenizer import (
     save_tokenizer,
 )
 from perso_lite.pretrain.unet import build_unet, denoising_loss, picture_weights
+from perso_lite.rank_one import similarities
+from perso_lite.text import encode_prompts, state_in_sentences
 from perso_lite.world.captions import vocabulary
 from perso_lite.world.render import render
 
@@ -338,3 +343,31 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
     noted = json.loads((judges / "accuracy.json").read_text())
     assert set(noted) == {"attribute reader", "clip"}
     assert (judges / "attribute_reader.safetensors").exists()
+
+
+def test_a_base_comes_with_the_covariance_of_its_texts(
+    tmp_path, tiny, tiny_folder, monkeypatch
+):
+    monkeypatch.setattr(command, "COVARIANCE_CAPTIONS", 100)
+    output = tmp_path / "data" / "base"
+    shutil.copytree(tiny_folder, output)
+    options = ["--folder", str(tmp_path / "work"), "--output", str(output)]
+    command.main([*options, "--stages", "covariance"])
+    kept = covariance_of(tiny, tmp_path / "data" / "covariance")
+    assert kept.captions == 100
+    command.main([*options, "--stages", "covariance"])
+    again = covariance_of(tiny, tmp_path / "data" / "covariance")
+    assert torch.equal(again.inverse, kept.inverse)
+
+
+def test_the_shipped_covariance_is_that_of_the_shipped_base(base):
+    kept = covariance_of(base)
+    assert kept.captions == command.COVARIANCE_CAPTIONS
+    eigenvalues = torch.linalg.eigvalsh(kept.inverse.double())
+    assert eigenvalues[0] > 0
+    # the shares of a few words, as measured when it was made
+    word = state_in_sentences(base, "teddy")[None]
+    states = encode_prompts(base, ["a photo of a teddy", "a photo of a dog"])[:, 5]
+    teddy, dog = similarities(states, word, kept.inverse)[:, 0].tolist()
+    assert teddy > 0.85
+    assert dog < 0.6
