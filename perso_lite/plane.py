@@ -104,6 +104,34 @@ def hypervolume(places: Sequence[Place], corner: Place) -> float:
     return area
 
 
+def areas(
+    front: Front,
+    points: Sequence[str],
+    corner: str = "class prior",
+    bottom: float = 0.5,
+) -> Tensor:
+    """The hypervolume of points, toy by toy: (toys,).
+
+    Args:
+        front: of `load_front`.
+        points: of one curve.
+        corner: the point whose likeness the area begins at.
+        bottom: the prompt accuracy it begins at.
+
+    Raises:
+        PersoError: there is no such point.
+    """
+    scores = ("instance", "prompt")
+    values = {p: [_values(front, p, score) for score in scores] for p in points}
+    found = []
+    for toy, prior in enumerate(_values(front, corner, "instance")):
+        places = [
+            (x[toy].mean().item(), y[toy].mean().item()) for x, y in values.values()
+        ]
+        found.append(hypervolume(places, (prior.mean().item(), bottom)))
+    return torch.tensor(found)
+
+
 def show_plane(
     curves: Mapping[str, Sequence[Place]],
     marks: Mapping[str, Place],

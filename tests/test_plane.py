@@ -6,6 +6,7 @@ import torch
 
 from perso_lite import PersoError
 from perso_lite.plane import (
+    areas,
     hypervolume,
     interval,
     load_front,
@@ -52,6 +53,16 @@ def test_the_hypervolume_is_the_area_of_the_stairs():
     assert hypervolume([(1, 2), (2, 1), (0.5, 0.5)], (0, 0)) == pytest.approx(3)
     assert hypervolume([(2, 1), (1, 2)], (1, 0)) == pytest.approx(1)
     assert hypervolume([(0, 3), (3, 0)], (0, 0)) == 0
+
+
+def test_areas_are_taken_toy_by_toy(front):
+    # the first toy goes from 0.1 to 0.6, the second from 0.2 to 0.7
+    assert areas(front, ["high"], "low", 0.3).tolist() == pytest.approx([0.1, 0.1])
+    assert areas(front, ["low"], "low").tolist() == [0, 0]
+    both = areas(front, ["low", "high"], "low", 0.4)
+    assert both.tolist() == pytest.approx([0.05, 0.05])
+    with pytest.raises(PersoError, match='"class prior" has no score'):
+        areas(front, ["high"])
 
 
 def test_a_point_is_beaten_by_one_as_far_right_and_higher():
