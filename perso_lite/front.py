@@ -38,6 +38,7 @@ from perso_lite.world.oracle import true_pictures
 
 BETAS = (0.75, 0.65, 0.55, 0.45)  # as in the paper's figure
 PERFUSION_STEPS = 200
+EARLY = 100  # steps after which a concept is kept for `evaluate pairs`, too
 LENGTHS = {  # training steps after which the others are looked at
     "textual_inversion": (50, 100, 250),
     "dreambooth_lora": (50, 100, 150),
@@ -65,9 +66,11 @@ def perfusion_points(
         method = METHODS["perfusion"](
             base, concept.class_word, concept.placeholder_token, key_locking=locking
         )
-        for _ in fit(method, concept, PERFUSION_STEPS):
-            pass
-        method.save(folder / f"{concept.name}-perfusion-{locking}.safetensors")
+        stem = folder / f"{concept.name}-perfusion-{locking}"
+        for step in fit(method, concept, PERFUSION_STEPS):
+            if step.index + 1 == EARLY:
+                method.save(f"{stem}-{EARLY}.safetensors")
+        method.save(f"{stem}.safetensors")
         for lock in ("local", "global") if locking == "local" else ("trained",):
             method.key_locking = lock
             for method.beta in BETAS:

@@ -9,11 +9,12 @@ LoRAs, and, for comparison, the bare words of the base.
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -23,17 +24,24 @@ from perso_lite.comparison import toys
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.edits import joint_edit
 from perso_lite.files import write_atomically
+from perso_lite.front import EARLY
 from perso_lite.judges import ATTRIBUTES, Judges, load_judges
 from perso_lite.method import attached
 from perso_lite.methods import load_method
-from perso_lite.metrics import read_attributes
+from perso_lite.metrics import instance_similarity, read_attributes
 from perso_lite.rank_one import EDITS
 from perso_lite.sampling import generate
 
-PAIR_PROMPTS = ("a {} next to a {}", "a photo of a {} and a {} on a beach")
+PAIR_PROMPTS = ("a {} next to a {}", "a photo of a {} next to a {} on a beach")
 PAIRS = 8
-FILES = {"textual_inversion": "textual_inversion", "dreambooth_lora": "dreambooth_lora"}
-ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS), *FILES)
+FILES = {  # the ends of the files' names; a Perfusion of half the steps mixes less
+    "perfusion": f"perfusion-local-{EARLY}",
+    "textual_inversion": "textual_inversion",
+    "dreambooth_lora": "dreambooth_lora",
+}
+ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS),
+        "textual_inversion", "dreambooth_lora")  # fmt: skip
+SIDE = 40  # pixels of 64: a square at the left or right that holds one of two things
 
 
 def colour_of(judges: Judges, concept: Concept) -> str:
@@ -85,6 +93,31 @@ def read_pair(
     return found
 
 
+def likeness(
+    judges: Judges, pictures: Tensor, left: Concept, right: Concept
+) -> tuple[Tensor, Tensor]:
+    """How like the two sides are to the concepts that should be there, and swapped.
+
+    Returns:
+        For each picture the mean masked instance similarity of both sides to their own
+        concepts, (pictures,), and to the other's, (pictures,).
+    """
+    found = {}
+    for side, square in (
+        ("left", pictures[:, :, -SIDE:, :SIDE]),
+        ("right", pictures[:, :, -SIDE:, -SIDE:]),
+    ):
+        square = F.interpolate(square, (64, 64), mode="bilinear", antialias=True)
+        for name, concept in (("left", left), ("right", right)):
+            references = (concept.pixels(64) + 1) / 2
+            masks = concept.mask_tensor(64, 64)
+            found[side, name] = instance_similarity(
+                judges, square, references, True, masks
+            )
+    own = (found["left", "left"] + found["right", "right"]) / 2
+    return own, (found["left", "right"] + found["right", "left"]) / 2
+
+
 @contextmanager
 def pair_attached(
     bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
@@ -95,11 +128,10 @@ def pair_attached(
     """Inside, the second base knows both concepts, in the way the row says."""
     base, fast = bases
     kind, _, edit = row.partition(" ")
-    end = {"perfusion": "perfusion-local"} | FILES
-    if kind not in end:
+    if kind not in FILES:
         yield
         return
-    paths = [folder / f"{concept.name}-{end[kind]}.safetensors" for concept in pair]
+    paths = [folder / f"{concept.name}-{FILES[kind]}.safetensors" for concept in pair]
     methods = [load_method(path, base) for path in paths]
     with ExitStack() as stack:
         if edit:
@@ -117,26 +149,46 @@ def words_of(judges: Judges, row: str, pair: tuple[Concept, Concept]) -> list[st
     return [concept.placeholder_token for concept in pair]
 
 
+def pictures_read(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    row: str,
+    pair: tuple[Concept, Concept],
+    seeds: Sequence[int],
+    drawing: dict[str, float],
+) -> dict[str, list]:
+    """Draw a pair in both orders; what `read_pair` and `likeness` find there."""
+    found: dict[str, list] = {}
+    for left, right in (pair, pair[::-1]):
+        words = words_of(judges, row, (left, right))
+        prompts = [prompt.format(*words) for prompt in PAIR_PROMPTS]
+        drawn = generate(base, prompts, tuple(seeds), output_type="pt", **drawing)
+        said = read_pair(judges, drawn.float(), *pair)
+        own, other = likeness(judges, drawn.float(), left, right)
+        said |= {"own": own.tolist(), "other": other.tolist()}
+        for name, values in said.items():
+            rounded = [v if isinstance(v, bool) else round(v, 4) for v in values]
+            found.setdefault(name, []).extend(rounded)
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure all rows, and write them as one JSON file."""
     options = parser().parse_args(argv)
     base, judges = load_base(options.base), load_judges()
     bases = base, load_base(options.base, dtype=torch.bfloat16)
     table: dict[str, list[dict]] = {row: [] for row in ROWS}
+    drawing = {
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance,
+        "batch_size": 20,
+    }
     for pair in tqdm(pairs_of(judges), desc="pairs"):
         for row in ROWS:
-            words = words_of(judges, row, pair)
-            prompts = [prompt.format(*order)
-                       for prompt in PAIR_PROMPTS
-                       for order in (words, words[::-1])]  # fmt: skip
             with pair_attached(bases, row, pair, options.front):
-                pictures = generate(
-                    bases[1], prompts, range(options.seeds), options.steps,
-                    options.guidance, batch_size=20, output_type="pt",
-                )  # fmt: skip
-            names = [concept.name for concept in pair]
-            found = read_pair(judges, pictures.float(), *pair)
-            table[row].append({"pair": names} | found)
+                seeds = range(options.seeds)
+                found = pictures_read(bases[1], judges, row, pair, seeds, drawing)
+            table[row].append({"pair": [concept.name for concept in pair]} | found)
     write_atomically(options.out, (json.dumps(table) + "\n").encode())
 
 

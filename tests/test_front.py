@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from perso_lite import Perfusion, comparison, front, load_concept, load_judges, pairs
 from perso_lite.metrics import ATTRIBUTES
@@ -16,7 +17,8 @@ def small(monkeypatch):
     for module in (front, pairs):
         monkeypatch.setattr(module, "toys", lambda: ["dotty-teddy", "star-rocket"])
     monkeypatch.setattr(front, "concept_prompts", lambda: PROMPTS)
-    monkeypatch.setattr(front, "PERFUSION_STEPS", 1)
+    monkeypatch.setattr(front, "PERFUSION_STEPS", 2)
+    monkeypatch.setattr(front, "EARLY", 1)
     monkeypatch.setattr(front, "BETAS", (0.65,))
     monkeypatch.setattr(front, "LENGTHS", {"textual_inversion": (1, 2)})
 
@@ -48,7 +50,9 @@ def test_the_front_is_measured_part_by_part_and_gathered(small, base, tmp_path):
     )
     saved = sorted(path.name for path in tmp_path.glob("star-rocket*.safetensors"))
     assert [name.removeprefix("star-rocket-") for name in saved] == [
+        "perfusion-local-1.safetensors",
         "perfusion-local.safetensors",
+        "perfusion-trained-1.safetensors",
         "perfusion-trained.safetensors",
         "textual_inversion.safetensors",
     ]
@@ -96,7 +100,7 @@ def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
         concept = load_concept(name)
         word = concept.placeholder_token
         method = Perfusion(base, concept.class_word, word)
-        method.save(tmp_path / f"{name}-perfusion-local.safetensors")
+        method.save(tmp_path / f"{name}-perfusion-local-{front.EARLY}.safetensors")
     rows = ("class words", "colour words", "perfusion exact", "perfusion rome")
     monkeypatch.setattr(pairs, "ROWS", rows)
     out = tmp_path / "pairs.json"
@@ -106,4 +110,19 @@ def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
     assert tuple(table) == rows
     for (found,) in table.values():
         assert found["pair"] == ["dotty-teddy", "star-rocket"]
-        assert [len(found[name]) for name in ("both", "right", "swapped")] == [4] * 3
+        told = ("both", "right", "swapped", "own", "other")
+        assert [len(found[name]) for name in told] == [4] * 5
+
+
+def test_a_side_is_likest_to_the_concept_that_is_there():
+    judges = load_judges()
+    left, right = load_concept("dotty-teddy"), load_concept("patch-dog")
+    one, other = ((c.pixels(64)[-1:] + 1) / 2 for c in (left, right))
+    small = [F.interpolate(p, (40, 40), mode="area") for p in (one, other)]
+    picture = torch.full((1, 3, 64, 64), 0.8)
+    picture[..., -40:, :32] = small[0][..., 4:36]
+    picture[..., -40:, 32:] = small[1][..., 4:36]
+    own, swapped = pairs.likeness(judges, picture, left, right)
+    assert own > swapped + 0.2
+    again = pairs.likeness(judges, picture, right, left)
+    assert torch.equal(torch.stack(again), torch.stack((swapped, own)))
