@@ -60,8 +60,11 @@ def pairs_of(judges: Judges) -> list[tuple[Concept, Concept]]:
         for apart in (1, 2)
         for i, one in enumerate(concepts)
     ]
-    chosen = [p for p in around if colours[p[0].name] != colours[p[1].name]]
-    return chosen[:PAIRS]
+    chosen: dict[frozenset[str], tuple[Concept, Concept]] = {}
+    for one, other in around:
+        if colours[one.name] != colours[other.name]:
+            chosen.setdefault(frozenset((one.name, other.name)), (one, other))
+    return list(chosen.values())[:PAIRS]
 
 
 def read_pair(
