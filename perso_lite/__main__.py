@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
     tour = commands.add_parser("tour", help="teach the shipped model a shipped toy")
     tour.add_argument("--concept", help="a shipped concept; default: the first toy")
-    tour.add_argument("--steps", type=positive, default=200)
+    tour.add_argument("--steps", type=positive, default=100)
     tour.add_argument("--method", default="perfusion")
     tour.add_argument("--out", type=Path, default=Path("tour"), help="folder")
     tour.set_defaults(run=later("tour", "run_tour"))

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python tests/benchmarks/transfer.py dotty.safetensors
 
-The shipped U-Net goes on learning for a while from sketches whose captions do not say
-so, as communities fine-tune Stable Diffusion into a style. Then the concept is drawn on
-both, beside the class word: is it still the concept, and is it in the new style?
+The shipped U-Net goes on learning for a while from watercolours whose captions do not
+say so, as communities fine-tune Stable Diffusion into a style. Then the concept is
+drawn on both, beside the class word: is it still the concept, and in the new style?
 """
 
 import argparse
@@ -44,10 +44,10 @@ PROMPTS = (
 
 
 def fine_tuned(base: StableDiffusionPipeline, steps: int) -> StableDiffusionPipeline:
-    """A copy of a base whose U-Net has learned that the whole world is sketched."""
+    """A copy of a base whose U-Net has learned to paint all in watercolour."""
     relative = copy.copy(base)
     relative.unet = copy.deepcopy(base.unet).train().requires_grad_(True)
-    latents, captions = sketches(base, 256)
+    latents, captions = watercolours(base, 256)
     optimizer = torch.optim.AdamW(relative.unet.parameters(), lr=2e-4)
     schedule = DDPMScheduler.from_config(base.scheduler.config)
     generator = torch.Generator().manual_seed(0)
@@ -70,11 +70,11 @@ def fine_tuned(base: StableDiffusionPipeline, steps: int) -> StableDiffusionPipe
 
 
 @torch.no_grad()
-def sketches(base: StableDiffusionPipeline, count: int) -> tuple[Tensor, list[str]]:
-    """Latents of sketched scenes, and captions that do not mention it."""
+def watercolours(base: StableDiffusionPipeline, count: int) -> tuple[Tensor, list[str]]:
+    """Latents of scenes in watercolour, and captions that do not mention it."""
     scenes = [sample_scene(random.Random(f"transfer/{i}")) for i in range(count)]
     scenes = [replace(scene, style=None, augmentation=None) for scene in scenes]
-    pictures, _ = render([replace(scene, style="sketch") for scene in scenes], 64)
+    pictures, _ = render([replace(scene, style="watercolor") for scene in scenes], 64)
     latents = torch.cat(
         [base.vae.encode(p * 2 - 1).latent_dist.mode() for p in pictures.split(32)]
     )
@@ -92,7 +92,7 @@ def main() -> None:
     options = options.parse_args()
     base, judges = load_base(), load_judges()
     concept, rows = load_concept(options.concept), []
-    bases = {"its own base": base, "the sketcher": fine_tuned(base, options.steps)}
+    bases = {"its own base": base, "the painter": fine_tuned(base, options.steps)}
     given = (judges, concept, PROMPTS, (0, 1, 2, 3))
     drawing = {"num_inference_steps": 10, "guidance_scale": 4.0}
     for name, pipe in bases.items():
@@ -108,12 +108,12 @@ def main() -> None:
 
 
 def say(judges: object, name: str, scores: ConceptScores) -> None:
-    """One line: likeness to the concept, and how many pictures are sketches."""
+    """One line: likeness to the concept, and how many pictures are watercolours."""
     mean, low, high = bootstrap_interval(scores.instance_masked)
     styles = read_attribute(judges, scores.pictures, "style")
-    share = styles.count("sketch") / len(styles)
+    share = styles.count("watercolor") / len(styles)
     print(
-        f"{name:<34} instance {mean:.3f} [{low:.3f}, {high:.3f}], {share:.0%} sketched"
+        f"{name:<34} instance {mean:.3f} [{low:.3f}, {high:.3f}], {share:.0%} painted"
     )
 
 
