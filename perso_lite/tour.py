@@ -21,7 +21,7 @@ PROMPTS = (
     "a {} wearing a hat",
 )
 SEEDS = (0, 1)
-BETAS = (0.9, 0.75, 0.6, 0.45, 0.3)  # the strip below: gates from all but shut to open
+BETAS = (0.85, 0.75, 0.65, 0.5, 0.3)  # the strip below: a gate opened more and more
 
 
 def run_tour(options: argparse.Namespace) -> None:
