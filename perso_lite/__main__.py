@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     tour = commands.add_parser("tour", help="teach the shipped model a shipped toy")
-    tour.add_argument("--concept", help="a shipped concept; default: the first toy")
+    tour.add_argument("--concept", help="a shipped concept (dotty-teddy)")
     tour.add_argument("--steps", type=positive, default=100)
     tour.add_argument("--method", default="perfusion")
     tour.add_argument("--out", type=Path, default=Path("tour"), help="folder")

@@ -57,9 +57,9 @@ class ClassWords:
     def instead_of(self, concepts: Sequence[Named], states: Tensor) -> Tensor:
         """Text states (batch, tokens, dim) with class words in the concepts' places.
 
-        What was not encoded while we were remembering cannot hold the concepts' words
-        and stays. Drawing goes on with the same states for many steps, so the last
-        answer is kept.
+        What was not encoded while we were remembering, or more than 16 encodings ago,
+        is not recognised and stays as it is. Drawing goes on with the same states for
+        many steps, so the last answer is kept.
         """
         known, of, replaced = self._latest
         if known is not states or of != concepts:

@@ -36,7 +36,7 @@ from perso_lite.overlap import noised_maps, word_overlap
 from perso_lite.training import fit
 from perso_lite.world.oracle import true_pictures
 
-BETAS = (0.75, 0.65, 0.55, 0.45)  # as in the paper's figure
+BETAS = (0.75, 0.65, 0.55, 0.45)  # as in a figure of the authors
 PERFUSION_STEPS = 200
 EARLY = 100  # steps after which a concept is kept for `evaluate pairs`, too
 LENGTHS = {  # training steps after which the others are looked at

@@ -1,7 +1,8 @@
 """Two concepts in one picture: whether both are there, each in its own colour.
 
 `python -m perso_lite evaluate pairs` takes the concept files that `evaluate front` left
-behind, every one learned alone, attaches them two by two and reads the pictures: the
+behind, every one learned alone, attaches them two by two, reads the pictures and
+compares their sides with the concepts that should be there: the
 exact joint edit of Perfusion, the naive ones, two words of Textual Inversion, two
 LoRAs, and, for comparison, the bare words of the base.
 """
@@ -34,7 +35,7 @@ from perso_lite.sampling import generate
 
 PAIR_PROMPTS = ("a {} next to a {}", "a photo of a {} next to a {} on a beach")
 PAIRS = 8
-FILES = {  # the ends of the files' names; a Perfusion of half the steps mixes less
+FILES = {  # the ends of the files' names; Perfusion after half its steps (ours)
     "perfusion": f"perfusion-local-{EARLY}",
     "textual_inversion": "textual_inversion",
     "dreambooth_lora": "dreambooth_lora",

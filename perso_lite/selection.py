@@ -1,10 +1,10 @@
 """Which moment of a training to keep: like the concept, and still true to the prompt.
 
 The longer a concept is trained, the more it looks like its pictures and the less it
-listens. Perfusion's authors draw a few prompts every 25 steps and keep the checkpoint
-whose two scores have the largest harmonic mean. The text score is divided by that of
-the class word first: CLIP's similarities to text are all about 0.3, and a mean of raw
-scores would listen to little else.
+listens. Perfusion's authors are reported to draw a few prompts every 25 steps and to
+keep the checkpoint whose two scores have the largest harmonic mean. The text score is
+divided by that of the class word first: CLIP's similarities to text are all about 0.3,
+and a mean of raw scores would listen to little else.
 """
 
 from collections.abc import Sequence
@@ -53,6 +53,7 @@ def validated(
         getattr(of, name).nanmean().item()
         for of, name in ((scores, names[0]), (scores, names[1]), (prior, names[1]))
     )
+    of_class = max(of_class, 1e-6)  # a class word that shows nothing asked for
     return Validation(
         step, image, text / of_class, harmonic_mean(image, text / of_class)
     )
@@ -108,8 +109,14 @@ def fit_and_choose(
                     base, *judged, method.placeholder_token, **drawing
                 )
             looks.append(validated(scores, prior, step.index + 1, names))
-            if looks[-1] == max(looks, key=lambda look: look.harmonic):
+            if looks[-1].harmonic >= max(look.harmonic for look in looks):
                 best = {k: v.clone() for k, v in method.state_dict().items()}
+    if not best:
+        raise PersoError(
+            f"The training ended before its next look (every {every} steps), or no "
+            "prompt asks for anything that could be scored. Train on, or add prompts "
+            'such as "a {} in the snow".'
+        )
     method.load_state_dict(best)
     method.training_record["steps"] = max(looks, key=lambda look: look.harmonic).step
     return looks

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from perso_lite.base import load_base
@@ -27,9 +28,9 @@ BETAS = (0.85, 0.75, 0.65, 0.5, 0.3)  # the strip below: a gate opened more and 
 def run_tour(options: argparse.Namespace) -> None:
     """Teach the base one shipped concept and lay the result out on one sheet."""
     started = time.perf_counter()
-    if options.concept is None and not shipped_concepts():
-        raise PersoError("No concept is shipped in data/concepts; name a folder.")
     names = shipped_concepts()
+    if options.concept is None and not names:
+        raise PersoError("No concept is shipped in data/concepts; name a folder.")
     default = "dotty-teddy" if "dotty-teddy" in names else next(iter(names), None)
     concept = load_concept(options.concept or default)
     base = load_base(options.base)
@@ -52,7 +53,9 @@ def fill(word: str) -> list[str]:
     return [prompt.format(word) for prompt in PROMPTS]
 
 
-def beta_strip(base, method: Method) -> dict[float, Image.Image]:
+def beta_strip(
+    base: StableDiffusionPipeline, method: Method
+) -> dict[float, Image.Image]:
     """One prompt and one seed at several settings of an attached concept's gate."""
     before, strip = method.beta, {}
     prompt = PROMPTS[1].format(method.placeholder_token)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from perso_lite import covariance
 from perso_lite.covariance import covariance_of
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
@@ -349,14 +350,15 @@ def test_a_base_comes_with_the_covariance_of_its_texts(
     tmp_path, tiny, tiny_folder, monkeypatch
 ):
     monkeypatch.setattr(command, "COVARIANCE_CAPTIONS", 100)
+    monkeypatch.setattr(covariance, "COVARIANCE_FOLDER", tmp_path / "covariance")
     output = tmp_path / "data" / "base"
     shutil.copytree(tiny_folder, output)
     options = ["--folder", str(tmp_path / "work"), "--output", str(output)]
     command.main([*options, "--stages", "covariance"])
-    kept = covariance_of(tiny, tmp_path / "data" / "covariance")
+    kept = covariance_of(tiny)
     assert kept.captions == 100
     command.main([*options, "--stages", "covariance"])
-    again = covariance_of(tiny, tmp_path / "data" / "covariance")
+    again = covariance_of(tiny)
     assert torch.equal(again.inverse, kept.inverse)
 
 

@@ -7,6 +7,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
+from perso_lite.covariance import HEADER_KEY
 from perso_lite.errors import PersoError
 from perso_lite.files import read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
@@ -24,8 +25,6 @@ METHODS: dict[str, type[Method]] = {
         Perfusion,
     )
 }
-
-COVARIANCE = "perso_lite.covariance_fingerprint"  # in the header of some methods
 
 
 def load_method(
@@ -71,10 +70,10 @@ def load_method(
         **json.loads(header["perso_lite.settings"]),
     )
     _fill(method, tensors, path)
-    covariance = method.header().get(COVARIANCE)
-    if not transfer and covariance != header.get(COVARIANCE):
+    covariance = method.header().get(HEADER_KEY)
+    if not transfer and covariance != header.get(HEADER_KEY):
         raise PersoError(
-            f"{path} was trained with the covariance {header.get(COVARIANCE)}, but the "
+            f"{path} was trained with the covariance {header.get(HEADER_KEY)}, but the "
             f"one kept for {base_name(base)} is {covariance}, and gates would open "
             "elsewhere. Put the former back, or train the concept again."
         )

@@ -22,7 +22,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.covariance import TextCovariance, covariance_of
+from perso_lite.covariance import HEADER_KEY, TextCovariance, covariance_of
 from perso_lite.edits import join_edit
 from perso_lite.errors import PersoError
 from perso_lite.layers import projected_text
@@ -51,13 +51,15 @@ class Perfusion(Method):
         learning_rate: of the outputs o* (paper, as its readers report: 0.03).
         embedding_learning_rate: of the word's vector (as reported: 0.006; ours: 0.002,
             with 0.006 the word of our small base forgets its sentence).
-        training_beta: the gate's bias while training (0.75).
-        training_tau: the gate's temperature while training (0.1).
-        beta: the bias for drawing (0.6 to 0.75; with global locking 0.4 to 0.6).
-        tau: the temperature for drawing (0.15).
-        decay: of the moving average i* (0.99).
+        training_beta: the gate's bias while training (as reported: 0.75).
+        training_tau: the gate's temperature while training (as reported: 0.1).
+        beta: the bias for drawing (ours: 0.65; as reported 0.6 to 0.75, with global
+            locking 0.4 to 0.6).
+        tau: the temperature for drawing (as reported: 0.15).
+        decay: of the moving average i* (as reported: 0.99).
         masked_loss: whether the loss is weighted with the masks (paper: yes).
         covariance: C^-1 of the base's text encoder; default: `covariance_of(base)`.
+            `save` one of your own, or files made with it cannot be read later.
 
     Raises:
         PersoError: a placeholder the tokenizer would misread or already knows, an
@@ -155,7 +157,7 @@ class Perfusion(Method):
         return states
 
     def after_step(self, index: int) -> None:
-        """i* <- 0.99 i* + 0.01 mean e: no gradient passes through it (ours)."""
+        """i* <- decay i* + (1 - decay) mean e, without gradient (ours)."""
         self.target_input.lerp_(self._latest_state, 1 - self.decay)
 
     def loss_weights(self, masks: Tensor) -> Tensor | None:
@@ -205,6 +207,7 @@ class Perfusion(Method):
         "local": the text without i*, and the class word's key through the gate.
         "global": the whole prompt with the class word in the concept's place, ungated;
         the prompt is drawn as if of any such thing, and only values know the concept.
+        (For prompts encoded in the same `with` block; see `class_words.py`.)
         "trained": as local, with keys that were trained along.
         """
         return self._key_locking
@@ -252,6 +255,4 @@ class Perfusion(Method):
 
     def header(self) -> dict[str, str]:
         """With the fingerprint of C, which is not in the file."""
-        return super().header() | {
-            "perso_lite.covariance_fingerprint": self.covariance.fingerprint
-        }
+        return super().header() | {HEADER_KEY: self.covariance.fingerprint}

@@ -30,7 +30,7 @@ from accelerate.utils import set_seed
 from perso_lite import comparison
 from perso_lite.__main__ import main as run_command
 from perso_lite.base import load_base
-from perso_lite.covariance import COVARIANCE_FOLDER, estimate_covariance
+from perso_lite.covariance import estimate_covariance
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
     train_judging_clip,
@@ -69,21 +69,25 @@ def write_world_sheet(path: Path, size: int = 96) -> None:
 
 
 def write_covariance(output: Path) -> None:
-    """The covariance of a finished base's text states, from captions of its world."""
+    """The covariance of a base's text states, from captions of the world.
+
+    It goes where Perfusion looks for it, `data/covariance`, wherever the base is.
+    """
     captions = [
         caption(scene_of(0, index), random.Random(f"covariance/{index}"))
         for index in range(COVARIANCE_CAPTIONS)
     ]
-    covariance = estimate_covariance(load_base(output), captions)
-    covariance.save(output.parent / COVARIANCE_FOLDER.name)
+    estimate_covariance(load_base(output), captions).save()
 
 
 def measure(output: Path, scratch: Path) -> None:
     """All that is said about a base: the tables, a sample sheet, the tour's picture."""
+    shutil.rmtree(scratch, ignore_errors=True)  # what was measured of another base
     processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
     where = ["--base", str(output), "--out", str(scratch)]
     comparison.main(["base", *where, "--processes", processes])
-    comparison.main(["methods", *where, "--methods", "textual_inversion"])
+    known = ["--methods", "textual_inversion", "--seeds", "2"]  # others: the front
+    comparison.main(["methods", *where, *known])
     comparison.main(["front", *where])
     pairs = [*where[:2], "--front", str(scratch), "--out", str(scratch / "pairs.json")]
     comparison.main(["pairs", *pairs])

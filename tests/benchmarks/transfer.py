@@ -30,6 +30,7 @@ from perso_lite import (
     score_concept,
 )
 from perso_lite.evaluation import ConceptScores
+from perso_lite.judges import Judges
 from perso_lite.plots import SheetRow, as_images, save_picture
 from perso_lite.world.captions import caption
 from perso_lite.world.render import render
@@ -107,7 +108,7 @@ def main() -> None:
     save_picture(contact_sheet(rows, "a concept carried over"), options.out)
 
 
-def say(judges: object, name: str, scores: ConceptScores) -> None:
+def say(judges: Judges, name: str, scores: ConceptScores) -> None:
     """One line: likeness to the concept, and how many pictures are watercolours."""
     mean, low, high = bootstrap_interval(scores.instance_masked)
     styles = read_attribute(judges, scores.pictures, "style")
