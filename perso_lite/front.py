@@ -10,7 +10,6 @@ prompt it shows, beside the class prior and the oracle.
 import argparse
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -29,9 +28,8 @@ from perso_lite.evaluation import (
 )
 from perso_lite.files import write_atomically
 from perso_lite.judges import Judges, load_judges
-from perso_lite.method import Method
+from perso_lite.method import Method, attached
 from perso_lite.methods import METHODS
-from perso_lite.metrics import AttentionScore
 from perso_lite.overlap import noised_maps, word_overlap
 from perso_lite.training import fit
 from perso_lite.world.oracle import true_pictures
@@ -48,14 +46,14 @@ NOISE_LEVELS = (200, 400, 600, 800)
 # where the attention is looked into, too
 LOOKED_INTO = ("class prior", "perfusion local 0.65", "perfusion trained 0.65")
 
-Point = tuple[str, Method | None]  # what the plane calls it, and what is attached
+Point = tuple[str, list[Method]]  # what the plane calls it, and what is attached
 
 
 def end_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
     """What the base draws anyway."""
-    yield "class prior", None
+    yield "class prior", []
 
 
 def perfusion_points(
@@ -74,7 +72,7 @@ def perfusion_points(
         for lock in ("local", "global") if locking == "local" else ("trained",):
             method.key_locking = lock
             for method.beta in BETAS:
-                yield f"perfusion {lock} {method.beta}", method
+                yield f"perfusion {lock} {method.beta}", [method]
 
 
 def other_points(
@@ -85,7 +83,7 @@ def other_points(
         method = METHODS[name](base, concept.class_word, concept.placeholder_token)
         for step in fit(method, concept, max(lengths)):
             if step.index + 1 in lengths:
-                yield f"{name} {step.index + 1}", method
+                yield f"{name} {step.index + 1}", [method]
         method.save(folder / f"{concept.name}-{name}.safetensors")
 
 
@@ -95,7 +93,7 @@ POINTS = {"ends": end_points, "perfusion": perfusion_points, "others": other_poi
 def leaked(
     base: StableDiffusionPipeline,
     concept: Concept,
-    method: Method | None,
+    methods: list[Method],
     prompts: list[str],
     seeds: list[int],
 ) -> Tensor:
@@ -103,7 +101,7 @@ def leaked(
 
     Seen in true pictures with known masks, noised to several levels and drawn on once.
     """
-    word = concept.class_word if method is None else concept.placeholder_token
+    word = concept.placeholder_token if methods else concept.class_word
     painted = [
         true_pictures(prompt, 1, seed, 64, concept, "{}")
         for prompt in prompts
@@ -112,19 +110,11 @@ def leaked(
     pictures, masks = (torch.cat(parts) for parts in zip(*painted, strict=True))
     texts = [prompt.replace("{}", word) for prompt in prompts for _ in seeds]
     shares = []
-    with attach(method, base):
+    with attached(base, *methods):
         for level in NOISE_LEVELS:
             maps = noised_maps(base, texts, pictures, level)
-            found: AttentionScore = word_overlap(maps, word, masks)
-            shares.append(1 - found.inside)
+            shares.append(1 - word_overlap(maps, word, masks).inside)
     return torch.stack(shares).mean(0)
-
-
-def attach(
-    method: Method | None, base: StableDiffusionPipeline
-) -> AbstractContextManager[None]:
-    """What is attached at a point: nothing for the class prior."""
-    return nullcontext() if method is None else method.attach(base)
 
 
 def told(scores: ConceptScores) -> dict[str, list[float]]:
@@ -159,12 +149,12 @@ def measured(
     }
     told_of = (judges, concept, prompts, seeds)
     points = {}
-    for name, method in POINTS[group](base, concept, options.out):
-        with attach(method, fast):
-            score = class_prior_scores if method is None else score_concept
+    for name, methods in POINTS[group](base, concept, options.out):
+        with attached(fast, *methods):
+            score = score_concept if methods else class_prior_scores
             points[name] = told(score(fast, *told_of, **drawing))
         if name in LOOKED_INTO:
-            shares = leaked(base, concept, method, prompts[1:], seeds)
+            shares = leaked(base, concept, methods, prompts[1:], seeds)
             points[name]["leaked"] = shares.tolist()
     if group == "ends":
         points["oracle"] = told(oracle_scores(*told_of))

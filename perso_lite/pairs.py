@@ -2,9 +2,9 @@
 
 `python -m perso_lite evaluate pairs` takes the concept files that `evaluate front` left
 behind, every one learned alone, attaches them two by two, reads the pictures and
-compares their sides with the concepts that should be there: the
-exact joint edit of Perfusion, the naive ones, two words of Textual Inversion, two
-LoRAs, and, for comparison, the bare words of the base.
+compares their sides with the concepts that should be there: the exact joint edit of
+Perfusion, the naive ones, two words of Textual Inversion, two LoRAs, and, for
+comparison, the bare words of the base.
 """
 
 import argparse

@@ -1,15 +1,18 @@
 """Fixtures: pipelines tiny and shipped, and pictures to learn."""
 
 import copy
+import dataclasses
+import random
 import signal
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import tiny_pipeline
+from tiny import WORDS, tiny_pipeline
 
 from perso_lite.base import BASE_FOLDER, load_base
 from perso_lite.concepts import Concept
+from perso_lite.covariance import estimate_covariance
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,19 @@ def tiny_folder(tmp_path_factory):
 def tiny(tiny_folder):
     """The tiny pipeline as `load_base` gives it; tests leave it as they found it."""
     return load_base(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def covariance(tiny):
+    """C^-1 of the tiny pipeline's text states."""
+    random.seed(0)
+    captions = [" ".join(random.choices(WORDS, k=6)) for _ in range(300)]
+    estimated = estimate_covariance(tiny, captions)
+    # the states of an untrained encoder add up to nothing: without this direction,
+    # which they do not have, all digits are left for those they have
+    inverse = estimated.inverse.double()
+    inverse = inverse - (inverse.sum() / 32 - 1) / 32
+    return dataclasses.replace(estimated, inverse=inverse.float())
 
 
 @pytest.fixture

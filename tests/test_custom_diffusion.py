@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tiny import weights_hash
 
 from perso_lite import (
     CustomDiffusion,
@@ -9,7 +10,6 @@ from perso_lite import (
     generate,
     load_method,
 )
-from perso_lite.files import content_hash
 from perso_lite.layers import cross_attention_layers
 from perso_lite.text import single_token_id
 
@@ -28,15 +28,6 @@ def make(base, placeholder_token="<toy>", seed=None, **options):
                 noise = torch.randn(parameter.shape, generator=generator)
                 parameter += 0.1 * noise
     return method
-
-
-def weights_hash(base):
-    tensors = {
-        f"{name}.{key}": value
-        for name in ("text_encoder", "unet", "vae")
-        for key, value in getattr(base, name).state_dict().items()
-    }
-    return content_hash(tensors, {})
 
 
 def train(base, concept, **options):

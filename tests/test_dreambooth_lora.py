@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import weights_hash
 
 from perso_lite import (
     CustomDiffusion,
@@ -14,7 +15,6 @@ from perso_lite import (
     generate,
     load_method,
 )
-from perso_lite.files import content_hash
 
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
 PROMPT = "a {} on a beach"
@@ -31,15 +31,6 @@ def make(base, placeholder_token="<toy>", seed=None, **options):
                 noise = torch.randn(parameter.shape, generator=generator)
                 parameter += 0.3 * noise
     return method
-
-
-def weights_hash(base):
-    tensors = {
-        f"{name}.{key}": value
-        for name in ("text_encoder", "unet", "vae")
-        for key, value in getattr(base, name).state_dict().items()
-    }
-    return content_hash(tensors, {})
 
 
 def train(base, concept, **options):

@@ -1,17 +1,13 @@
 import copy
-import dataclasses
-import random
 
 import pytest
 import torch
-from tiny import WORDS
 
 from perso_lite import (
     Perfusion,
     PersoError,
     attached,
     encode_prompts,
-    estimate_covariance,
     generate,
     record_attention,
 )
@@ -24,18 +20,6 @@ PROMPT = "a <toy> on a beach"
 BOTH = "a <toy> next to a <pet>"
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
 KINDS = ("to_k", "to_v")
-
-
-@pytest.fixture(scope="module")
-def covariance(tiny):
-    random.seed(0)
-    captions = [" ".join(random.choices(WORDS, k=6)) for _ in range(300)]
-    estimated = estimate_covariance(tiny, captions)
-    # the states of an untrained encoder add up to nothing: without this direction,
-    # which they do not have, all digits are left for those they have
-    inverse = estimated.inverse.double()
-    inverse = inverse - (inverse.sum() / 32 - 1) / 32
-    return dataclasses.replace(estimated, inverse=inverse.float())
 
 
 @pytest.fixture

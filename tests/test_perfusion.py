@@ -1,7 +1,5 @@
 import copy
-import dataclasses
 import functools
-import random
 
 import pytest
 import torch
@@ -27,18 +25,6 @@ from perso_lite.training import denoising_losses, draw_batch, prepare
 
 PROMPT = "a <toy> on a beach"
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
-
-
-@pytest.fixture(scope="module")
-def covariance(tiny):
-    random.seed(0)
-    captions = [" ".join(random.choices(WORDS, k=6)) for _ in range(300)]
-    estimated = estimate_covariance(tiny, captions)
-    # the states of an untrained encoder add up to nothing: without this direction,
-    # which they do not have, all digits are left for those they have
-    inverse = estimated.inverse.double()
-    inverse = inverse - (inverse.sum() / 32 - 1) / 32
-    return dataclasses.replace(estimated, inverse=inverse.float())
 
 
 @pytest.fixture

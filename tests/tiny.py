@@ -11,6 +11,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from perso_lite.files import content_hash
 from perso_lite.text import TEMPLATES
 
 WORDS = ["teddy", "cat", "dog", "hat", "beach", "snow"]
@@ -103,3 +104,13 @@ def tiny_pipeline(folder, prediction_type: str = "epsilon") -> StableDiffusionPi
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def weights_hash(base: StableDiffusionPipeline) -> str:
+    """Differs if any weight of the three networks does."""
+    tensors = {
+        f"{name}.{key}": value
+        for name in ("text_encoder", "unet", "vae")
+        for key, value in getattr(base, name).state_dict().items()
+    }
+    return content_hash(tensors, {})

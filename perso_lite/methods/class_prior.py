@@ -20,6 +20,7 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError
 from perso_lite.method import Method
 from perso_lite.sampling import denoise, starting_noise
@@ -128,6 +129,24 @@ class ClassPrior:
             "prior_batch_size": self.batch_size,
             "prior_weight": self.weight,
         }
+
+
+class ClassPreserving(Method):
+    """A method that learns with a `ClassPrior`, which its subclass makes."""
+
+    prior: ClassPrior
+
+    def captions(self, concept: Concept) -> list[list[str]]:
+        """As every method's; `fit` asks before its first step, so here is the moment.
+
+        Nothing is attached yet: the class pictures are drawn by the base alone.
+        """
+        self.prior.draw(self.base)
+        return super().captions(concept)
+
+    def extra_loss(self) -> Tensor | None:
+        """The class pictures' denoising loss, or None without them."""
+        return self.prior.loss(self)
 
 
 def rare_and_class_vectors(

@@ -27,15 +27,17 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError
 from perso_lite.layers import cross_attention_layers
-from perso_lite.method import Method
-from perso_lite.methods.class_prior import ClassPrior, rare_and_class_vectors
+from perso_lite.methods.class_prior import (
+    ClassPreserving,
+    ClassPrior,
+    rare_and_class_vectors,
+)
 from perso_lite.text import LearnedTokens, check_placeholder, token_names
 
 
-class CustomDiffusion(Method):
+class CustomDiffusion(ClassPreserving):
     """A modifier's vector, and a difference for each key and value projection.
 
     Args:
@@ -131,18 +133,6 @@ class CustomDiffusion(Method):
                 "which this base has in other places or other sizes; attach it to the "
                 "base it was trained on."
             )
-
-    def captions(self, concept: Concept) -> list[list[str]]:
-        """As every method's; `fit` asks before its first step, so here is the moment.
-
-        Nothing is attached yet: the class pictures are drawn by the base alone.
-        """
-        self.prior.draw(self.base)
-        return super().captions(concept)
-
-    def extra_loss(self) -> Tensor | None:
-        """The class pictures' denoising loss, or None without them."""
-        return self.prior.loss(self)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Modifier and differences, without weight decay (ours).

@@ -26,20 +26,22 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
-from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError
 from perso_lite.files import write_atomically
-from perso_lite.method import Method
-from perso_lite.methods.class_prior import ClassPrior, rare_and_class_vectors
+from perso_lite.methods.class_prior import (
+    ClassPreserving,
+    ClassPrior,
+    rare_and_class_vectors,
+)
 from perso_lite.text import LearnedTokens, check_placeholder, token_names
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # of self- and cross-attention
 ADAPTER = "default"  # peft can hold several in one layer; we use one
 
 
-class DreamBoothLoRA(Method):
+class DreamBoothLoRA(ClassPreserving):
     """Thin matrices for the attention layers; words and text encoder stay as they are.
 
     Args:
@@ -132,18 +134,6 @@ class DreamBoothLoRA(Method):
             for name, layer in self.layers.items():
                 stack.enter_context(_standing_in(base.unet, name, layer))
             yield
-
-    def captions(self, concept: Concept) -> list[list[str]]:
-        """As every method's; `fit` asks before its first step, so here is the moment.
-
-        Nothing is attached yet: the class pictures are drawn by the base alone.
-        """
-        self.prior.draw(self.base)
-        return super().captions(concept)
-
-    def extra_loss(self) -> Tensor | None:
-        """The class pictures' denoising loss, or None without them."""
-        return self.prior.loss(self)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All A and B, with AdamW's usual weight decay (diffusers' script: 0.01)."""
