@@ -26,6 +26,8 @@ _HOME = {
     "DreamBoothLoRA": "methods.dreambooth_lora",
     "CustomDiffusion": "methods.custom_diffusion",
     "Perfusion": "methods.perfusion",
+    "ExtendedTextualInversion": "methods.extended_textual_inversion",
+    "NeTI": "methods.neti",
     "estimate_covariance": "covariance",
     "covariance_of": "covariance",
     "joint_edit": "edits",

@@ -1,23 +1,19 @@
 """The same text, with class words in the places of concepts: for global key locking.
 
-A U-Net is given text states and does not know the words behind them. So the texts that
-are encoded are remembered with their states; when the states arrive, to the last bit,
-the text is encoded once more with "teddy" where it said "<toy>".
+A text that says a new word is recognised by its states (`remembered.py`) and encoded
+once more with "teddy" where it said "<toy>".
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from diffusers import StableDiffusionPipeline
-from torch import Tensor, nn
+from torch import Tensor
 
-from perso_lite.layers import call_argument
+from perso_lite.remembered import RememberedTexts
 from perso_lite.text import single_token_id
-
-REMEMBERED = 16  # encodings; drawing needs two: prompts and negative prompts
 
 
 class Named(Protocol):
@@ -32,33 +28,19 @@ class ClassWords:
 
     def __init__(self, base: StableDiffusionPipeline):
         self._base = base
-        self._texts: deque[tuple[Tensor, Tensor]] = deque(maxlen=REMEMBERED)
+        self._texts = RememberedTexts(base)
         self._latest: tuple = (None, [], None)  # states, concepts, what came of them
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
         """Inside, texts that say a new word are remembered with their states."""
-        hook = self._base.text_encoder.register_forward_hook(
-            self._text_encoded, with_kwargs=True
-        )
-        try:
+        with self._texts.remembering():
             yield
-        finally:
-            hook.remove()
-
-    def _text_encoded(
-        self, _: nn.Module, args: tuple, kwargs: dict, output: Any
-    ) -> None:
-        ids = call_argument(args, kwargs, 0, "input_ids")  # (texts, tokens)
-        # only words that came with a concept lie beyond the vocabulary
-        if (ids >= self._base.tokenizer.vocab_size).any():
-            self._texts.append((ids, output[0].detach()))
 
     def instead_of(self, concepts: Sequence[Named], states: Tensor) -> Tensor:
         """Text states (batch, tokens, dim) with class words in the concepts' places.
 
-        What was not encoded while we were remembering, or more than 16 encodings ago,
-        is not recognised and stays as it is. Drawing goes on with the same states for
+        What is not recognised stays as it is. Drawing goes on with the same states for
         many steps, so the last answer is kept.
         """
         known, of, replaced = self._latest
@@ -69,17 +51,13 @@ class ClassWords:
 
     @torch.no_grad()
     def _encoded_again(self, concepts: Sequence[Named], states: Tensor) -> Tensor:
-        replaced = states
-        for ids, encoded in list(self._texts):
-            of_class = self._said_otherwise(ids, concepts)
-            if encoded.shape[1:] != states.shape[1:] or of_class.equal(ids):
-                continue
-            equal = states[:, None] == encoded.to(states)[None]  # (batch, texts, ...)
-            row, text = equal.flatten(2).all(2).nonzero().T
-            if len(row):
-                class_states = self._base.text_encoder(of_class[text])[0]
-                replaced = replaced.index_copy(0, row, class_states.to(states))
-        return replaced
+        rows, ids = self._texts.recognised(states)
+        of_class = self._said_otherwise(ids, concepts)
+        others = (of_class != ids).any(1)
+        if not others.any():
+            return states
+        class_states = self._base.text_encoder(of_class[others])[0]
+        return states.index_copy(0, rows[others], class_states.to(states))
 
     def _said_otherwise(self, ids: Tensor, concepts: Sequence[Named]) -> Tensor:
         """Token ids (texts, tokens) with class words for concepts."""

@@ -150,11 +150,15 @@ def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
         yield
 
 
+def dials_of(method: Method) -> dict[str, bool | int | float | str | None]:
+    """Whatever about a method is a plain number, word or switch."""
+    plain = (bool, int, float, str, type(None))
+    return {key: v for key, v in vars(method).items() if isinstance(v, plain)}
+
+
 def state_of(method: Method) -> str:
     """Differs wherever a method has learned more or its dials stand otherwise."""
-    plain = (bool, int, float, str)
-    dials = {key: v for key, v in vars(method).items() if isinstance(v, plain)}
-    digest = hashlib.sha256(repr(dials).encode())
+    digest = hashlib.sha256(repr(dials_of(method)).encode())
     for tensor in method.state_dict().values():
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()

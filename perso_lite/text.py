@@ -170,6 +170,8 @@ class LearnedTokens:
     ) -> Iterator[None]:
         """Inside, the base reads the tokens as `vectors()`, (tokens, dim).
 
+        Or (texts, tokens, dim), where every text has vectors of its own.
+
         On exit, also by an exception, tokenizer and embedding are as they were.
 
         Raises:
@@ -209,8 +211,10 @@ def _hook_embedding(
     def write(module: nn.Module, args: tuple[Tensor], embedded: Tensor) -> Tensor:
         index = seen.pop() - first  # (batch, tokens)
         ours = (index >= 0) & (index < count)
-        learned = vectors().to(embedded)[index.clamp(0, count - 1)]
-        return torch.where(ours[..., None], learned, embedded)  # (batch, tokens, dim)
+        learned = vectors().to(embedded).expand(len(index), count, -1)
+        rows = torch.arange(len(index), device=index.device)[:, None]
+        learned = learned[rows, index.clamp(0, count - 1)]  # (batch, tokens, dim)
+        return torch.where(ours[..., None], learned, embedded)
 
     return [
         table.register_forward_pre_hook(hide),

@@ -13,6 +13,8 @@ from perso_lite.files import read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.custom_diffusion import CustomDiffusion
 from perso_lite.methods.dreambooth_lora import DreamBoothLoRA
+from perso_lite.methods.extended_textual_inversion import ExtendedTextualInversion
+from perso_lite.methods.neti import NeTI
 from perso_lite.methods.perfusion import Perfusion
 from perso_lite.methods.textual_inversion import TextualInversion
 
@@ -23,6 +25,8 @@ METHODS: dict[str, type[Method]] = {
         DreamBoothLoRA,
         CustomDiffusion,
         Perfusion,
+        ExtendedTextualInversion,
+        NeTI,
     )
 }
 

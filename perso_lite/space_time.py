@@ -1,0 +1,125 @@
+"""Words whose vector depends on where and when they are read.
+
+Usually a new word has one vector, whichever cross-attention layer l of the U-Net reads
+it, at whatever timestep t. That is the first of three spaces to look for a word in:
+
+    P    v          one vector                            Textual Inversion
+    P+   v(l)       one for each layer                    XTI
+    P*   M(t, l)    one for each layer and timestep       NeTI
+
+A method says only what its word is (`vectors`); `layered_text.py` does the rest.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from perso_lite.errors import PersoError
+from perso_lite.layered_text import States, check_once, join_text, present_text
+from perso_lite.layers import cross_attention_layers
+from perso_lite.method import Method, dials_of
+from perso_lite.text import LearnedTokens, check_placeholder, token_names
+
+
+class SpaceTimeWord(Method):
+    """One word with a vector for each timestep and layer; a subclass says which.
+
+    Attributes:
+        over_time: whether its vectors differ from timestep to timestep.
+        bypass_alpha: how far the bypass moves the word's own text state, as a share of
+            that state's length (0: not at all).
+
+    Args:
+        base: the frozen pipeline to learn on.
+        class_word: the everyday word for the concept.
+        placeholder_token: the new word; lower case, in angle brackets, no blanks.
+
+    Raises:
+        PersoError: a placeholder the tokenizer would misread or already knows.
+    """
+
+    over_time = True
+    bypass_alpha = 0.0
+
+    def __init__(
+        self, base: StableDiffusionPipeline, class_word: str, placeholder_token: str
+    ):
+        check_placeholder(base.tokenizer, placeholder_token)
+        super().__init__(base, class_word, placeholder_token)
+        self.tokens = LearnedTokens(token_names(placeholder_token, 1))
+        self.num_layers = len(cross_attention_layers(base.unet))
+        self.width = base.text_encoder.get_input_embeddings().embedding_dim
+        self.num_train_timesteps = base.scheduler.config.num_train_timesteps
+        self.written: Tensor | None = None  # see `_vectors_to_write`
+
+    def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The word's vectors at timesteps (batch,).
+
+        Returns:
+            word: (batch, layers, dim), or (batch, 1, dim) where all layers share one;
+            its place is among the token embeddings.
+            bypass: of the same shape, or None; it is added to the text state.
+        """
+        raise NotImplementedError
+
+    @contextmanager
+    def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
+        """Inside the `with` block, every layer of `base` reads a word of its own.
+
+        Gradients flow, also with gradient checkpointing (diffusers' own, which runs
+        layers again in the backward pass). Words of this kind can share a prompt.
+
+        Raises:
+            PersoError: the word is taken, or `base` has another width or other layers.
+        """
+        layers = len(cross_attention_layers(base.unet))
+        if layers != self.num_layers:
+            raise PersoError(
+                f"{self.placeholder_token} was learned for {self.num_layers} "
+                f"cross-attention layers, but this base has {layers}; attach it to the "
+                "kind of base it was trained on."
+            )
+        with ExitStack() as stack:
+            stack.enter_context(self.tokens.attached(base, self._vectors_to_write))
+            stack.enter_context(join_text(base, self))
+            yield
+
+    def encode(self, prompts: list[str], timesteps: Tensor) -> States:
+        """What every layer reads of prompts at timesteps (batch,), to look at.
+
+        Returns:
+            Text states for keys and for values, each (batch, layers, tokens, dim); one
+            layer where all share it.
+
+        Raises:
+            PersoError: a prompt does not say the word exactly once.
+        """
+        base = self.base
+        present = present_text(base)
+        here = present is not None and self in present.words
+        with nullcontext() if here else self.attach(base):
+            given = base.tokenizer(prompts, padding="max_length", truncation=True)
+            ids = torch.tensor(given.input_ids, device=base.device)
+            word = base.tokenizer.convert_tokens_to_ids(self.placeholder_token)
+            check_once(ids, word, self.placeholder_token, optional=False)
+            return present_text(base).encoded(ids, timesteps.to(base.device))
+
+    def _vectors_to_write(self) -> Tensor:
+        """(texts, 1, dim) while layers' prompts are encoded, otherwise a stand-in.
+
+        The stand-in is the word in the middle of time on average over the layers. The
+        pipeline encodes with it before any layer asks, and we know the text by it.
+        """
+        if self.written is not None:
+            return self.written
+        with torch.no_grad():
+            middle = torch.tensor([self.num_train_timesteps / 2])
+            word, _ = self.vectors(middle.to(self.base.device))
+        return word.mean(1)  # (1, dim)
+
+    def dials(self) -> list[dict]:
+        """How the dials stand, those of words it is made of included."""
+        return [dials_of(part) for part in self.modules()]
