@@ -108,7 +108,12 @@ def methods_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """`evaluate methods`, a table and the same as JSON, or what else to evaluate."""
     arguments = list(argv or [])
-    elsewhere = {"base": "pretrain.evaluate", "front": "front", "pairs": "pairs"}
+    elsewhere = {
+        "base": "pretrain.evaluate",
+        "front": "front",
+        "pairs": "pairs",
+        "neti": "spaces",
+    }
     if arguments and arguments[0] in elsewhere:
         import_quietly(elsewhere[arguments[0]]).main(arguments[1:])
         return
@@ -116,7 +121,8 @@ def main(argv: list[str] | None = None) -> None:
         raise PersoError(
             "Say what to evaluate: `evaluate base` (does it draw what prompts say?), "
             "`evaluate methods` (is it the concept, and still what prompts say?), "
-            "`evaluate front` (the same at many settings and training lengths) or "
+            "`evaluate front` (the same at many settings and training lengths), "
+            "`evaluate neti` (a word for each timestep and layer) or "
             "`evaluate pairs` (two concepts in one picture)."
         )
     options = methods_parser().parse_args(arguments[1:])

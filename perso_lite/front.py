@@ -9,7 +9,7 @@ prompt it shows, beside the class prior and the oracle.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -87,7 +87,14 @@ def other_points(
         method.save(folder / f"{concept.name}-{name}.safetensors")
 
 
-POINTS = {"ends": end_points, "perfusion": perfusion_points, "others": other_points}
+# what yields the points of a concept, given base, concept and a folder for its files
+Points = Callable[[StableDiffusionPipeline, Concept, Path], Iterator[Point]]
+
+POINTS: dict[str, Points] = {
+    "ends": end_points,
+    "perfusion": perfusion_points,
+    "others": other_points,
+}
 
 
 def leaked(
@@ -133,7 +140,7 @@ def measured(
     bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
     judges: Judges,
     concept: Concept,
-    group: str,
+    points_of: Points,
     options: argparse.Namespace,
 ) -> dict[str, dict[str, list[float]]]:
     """The scores of one concept at one group of points.
@@ -149,39 +156,45 @@ def measured(
     }
     told_of = (judges, concept, prompts, seeds)
     points = {}
-    for name, methods in POINTS[group](base, concept, options.out):
+    for name, methods in points_of(base, concept, options.out):
         with attached(fast, *methods):
             score = score_concept if methods else class_prior_scores
             points[name] = told(score(fast, *told_of, **drawing))
         if name in LOOKED_INTO:
             shares = leaked(base, concept, methods, prompts[1:], seeds)
             points[name]["leaked"] = shares.tolist()
-    if group == "ends":
+    if points_of is end_points:
         points["oracle"] = told(oracle_scores(*told_of))
     return points
 
 
 def main(argv: list[str] | None = None) -> None:
+    """`evaluate front`."""
+    measure(parser("front", __doc__, POINTS).parse_args(argv), POINTS, "front.json")
+
+
+def measure(
+    options: argparse.Namespace, groups: Mapping[str, Points], result: str
+) -> None:
     """Measure all toys; a JSON file for each part, so an interrupted run goes on."""
-    options = parser().parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     base, judges = load_base(options.base), load_judges()
     bases = base, load_base(options.base, dtype=torch.bfloat16)
-    names = options.concepts or toys()
     for group in options.groups:
-        for name in tqdm(names, desc=group):
+        for name in tqdm(options.concepts or toys(), desc=group):
             path = options.out / f"{name}-{group}.json"
             if not path.exists():
-                points = measured(bases, judges, load_concept(name), group, options)
+                concept = load_concept(name)
+                points = measured(bases, judges, concept, groups[group], options)
                 write_atomically(path, json.dumps(points).encode())
-    if all((options.out / f"{n}-{g}.json").exists() for n in toys() for g in POINTS):
-        write_atomically(options.out / "front.json", gathered(options.out).encode())
+    if all((options.out / f"{n}-{g}.json").exists() for n in toys() for g in groups):
+        write_atomically(options.out / result, gathered(options.out, groups).encode())
 
 
-def gathered(folder: Path) -> str:
+def gathered(folder: Path, groups: Iterable[str] = POINTS) -> str:
     """All parts in one: point -> score -> one list of values for each toy."""
     front: dict[str, dict[str, list[list[float]]]] = {}
-    for group in POINTS:
+    for group in groups:
         for name in toys():
             part = json.loads((folder / f"{name}-{group}.json").read_text())
             for point, scores in part.items():
@@ -191,14 +204,18 @@ def gathered(folder: Path) -> str:
     return json.dumps(front) + "\n"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of `python -m perso_lite evaluate front`."""
-    p = argparse.ArgumentParser(prog="perso_lite evaluate front", description=__doc__)
+def parser(
+    command: str, description: str, groups: Iterable[str]
+) -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite evaluate <command>`."""
+    p = argparse.ArgumentParser(
+        prog=f"perso_lite evaluate {command}", description=description
+    )
     p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
-    p.add_argument("--groups", nargs="+", default=list(POINTS), choices=POINTS)
+    p.add_argument("--groups", nargs="+", default=list(groups), choices=list(groups))
     p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
     p.add_argument("--base", help="folder or hub id; default: the shipped base")
     p.add_argument("--guidance", type=float, default=4.0)
     p.add_argument("--steps", type=int, default=10)
-    p.add_argument("--out", type=Path, default=Path("evaluation/front"))
+    p.add_argument("--out", type=Path, default=Path("evaluation") / command)
     return p

@@ -54,8 +54,9 @@ class LayeredText:
         self._texts = RememberedTexts(base)
         self._kept: dict[Said, States] = {}
         self._made_of: object = None  # the state of everything when they were kept
-        self._recognised: tuple = (None, None, None)
-        self._given: tuple = (None, None, None)  # states, rows, what the layers read
+        self._timesteps = torch.zeros(0)  # of the present call of the U-Net, (batch,)
+        self._recognised: tuple = (None, None, None)  # states, rows, ids
+        self._read: tuple = (None, None, None)  # states, rows, what is read there
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -74,32 +75,41 @@ class LayeredText:
     def forget(self) -> None:
         """Know no text that was encoded until now."""
         self._texts.forget()
-        self._kept, self._recognised = {}, (None, None, None)
+        self._kept = {}
+        self._recognised = self._read = (None, None, None)
 
     # -- a call of the U-Net ---------------------------------------------------------
 
     def _unet_entered(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Encode what its layers are going to read."""
         latents = call_argument(args, kwargs, 0, "sample")
         timestep = call_argument(args, kwargs, 1, "timestep")
-        states = call_argument(args, kwargs, 2, "encoder_hidden_states")
-        self._given = (None, None, None)
-        if self._recognised[0] is not states:
-            self._recognised = (states, *self._texts.recognised(states))
-        _, rows, ids = self._recognised
-        if len(rows):
-            timesteps = torch.as_tensor(timestep, device=latents.device).reshape(-1)
-            timesteps = timesteps.expand(len(latents))[rows]
-            self._given = (states, rows, self.encoded(ids, timesteps))
+        timesteps = torch.as_tensor(timestep, device=latents.device).reshape(-1)
+        self._timesteps = timesteps.expand(len(latents))
+        self._read = (None, None, None)
 
     def _text_of(self, kind: int, layer: CrossAttentionLayer, states: Tensor) -> Tensor:
         """What a layer makes keys (kind 0) or values (kind 1) of."""
-        known, rows, encoded = self._given
-        if states is not known:  # somebody gave this layer a text of its own
+        rows, encoded = self._read_instead_of(states)
+        if encoded is None:
             return states
         of_layers = encoded[kind]  # (rows, layers, tokens, dim), or one for all layers
         position = layer.position if of_layers.shape[1] > 1 else 0
         return states.index_copy(0, rows, of_layers[:, position].to(states))
+
+    def _read_instead_of(self, states: Tensor) -> tuple[Tensor, States | None]:
+        """Which rows of states are of texts with our words, and what layers read there.
+
+        All layers are given the same states, so the last answers are kept: which texts
+        they are from step to step, what is read for the length of a call (and of the
+        backward pass after it, where gradient checkpointing asks again).
+        """
+        if self._recognised[0] is not states:
+            self._recognised = (states, *self._texts.recognised(states))
+        _, rows, ids = self._recognised
+        if self._read[0] is not states:
+            encoded = self.encoded(ids, self._timesteps[rows]) if len(rows) else None
+            self._read = (states, rows, encoded)
+        return self._read[1:]
 
     # -- texts -----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ it, at whatever timestep t. That is the first of three spaces to look for a word
 A method says only what its word is (`vectors`); `layered_text.py` does the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
@@ -123,3 +123,50 @@ class SpaceTimeWord(Method):
     def dials(self) -> list[dict]:
         """How the dials stand, those of words it is made of included."""
         return [dials_of(part) for part in self.modules()]
+
+
+class MixedWord(SpaceTimeWord):
+    """Two words in one: here and now the one, elsewhere the other.
+
+    It is made of learnt words and learns nothing, so it is for drawing only; it follows
+    the two as they change.
+
+    Args:
+        one: the word that is read where `where` says so; it gives `bypass_alpha`.
+        other: the word that is read elsewhere, of the same base.
+        where: given timesteps (batch, 1) and layers (1, layers), says where: a boolean
+            tensor that broadcasts to (batch, layers). For example
+            `lambda timesteps, layers: timesteps > 500`, early in the denoising.
+        placeholder_token: what the mixture is called.
+    """
+
+    name = "mixed_word"
+
+    def __init__(
+        self,
+        one: SpaceTimeWord,
+        other: SpaceTimeWord,
+        where: Callable[[Tensor, Tensor], Tensor],
+        placeholder_token: str = "<mixed>",
+    ):
+        super().__init__(one.base, one.class_word, placeholder_token)
+        self.one, self.other, self.where = one, other, where
+        self.bypass_alpha = one.bypass_alpha
+
+    def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the one or the other, (batch, layers, dim)."""
+        layers = torch.arange(self.num_layers, device=timesteps.device)[None]
+        of_one = self.where(timesteps[:, None], layers)
+        of_one = of_one.expand(len(timesteps), self.num_layers)[..., None]
+        (word, bypass), (word_of_other, bypass_of_other) = (
+            part.vectors(timesteps) for part in (self.one, self.other)
+        )
+        # a word without a bypass makes no step
+        bypasses = [
+            torch.zeros_like(word) if part is None else part
+            for part in (bypass, bypass_of_other)
+        ]
+        return (
+            torch.where(of_one, word, word_of_other),
+            torch.where(of_one, *bypasses),
+        )

@@ -52,6 +52,7 @@ class NeTI(SpaceTimeWord):
         nested_dropout: how often units are cut off in training (released code: 0.5).
         positional_encoding: False for the ablation without Fourier features.
         learning_rate: of AdamW (released code: 8e-3, its 1e-3 scaled with the batch).
+        seed: of the mapper's frequencies and first weights.
 
     Raises:
         PersoError: a placeholder the tokenizer would misread or already knows, an
@@ -75,6 +76,7 @@ class NeTI(SpaceTimeWord):
         nested_dropout: float = 0.5,
         positional_encoding: bool = True,
         learning_rate: float = 8e-3,
+        seed: int = 0,
     ):
         super().__init__(base, class_word, placeholder_token)
         if norm_mode not in NORM_MODES:
@@ -87,14 +89,16 @@ class NeTI(SpaceTimeWord):
         self.over_time, self.over_layers = over_time, over_layers
         self.nested_dropout = nested_dropout
         self.positional_encoding = positional_encoding
-        self.learning_rate = learning_rate
-        self.mapper = SpaceTimeMapper(
-            self.num_layers,
-            self.width * (2 if bypass else 1),
-            self.num_train_timesteps,
-            nested_dropout=nested_dropout,
-            positional_encoding=positional_encoding,
-        )
+        self.learning_rate, self.seed = learning_rate, seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.mapper = SpaceTimeMapper(
+                self.num_layers,
+                self.width * (2 if bypass else 1),
+                self.num_train_timesteps,
+                nested_dropout=nested_dropout,
+                positional_encoding=positional_encoding,
+            )
         table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
         start = table[single_token_id(base.tokenizer, self.initializer_token)]
         self.register_buffer("target_norm", start.detach().float().norm())
@@ -183,6 +187,6 @@ class NeTI(SpaceTimeWord):
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments that build this method again."""
-        names = """initializer_token bypass bypass_alpha truncation_idx norm_mode
+        names = """initializer_token bypass bypass_alpha truncation_idx norm_mode seed
             over_time over_layers nested_dropout positional_encoding learning_rate"""
         return {name: getattr(self, name) for name in names.split()}
