@@ -156,6 +156,49 @@ def rest(mine: Callable) -> Facts:
     }
 
 
+# -- notebook 05: neti -----------------------------------------------------------------
+
+
+@checker
+def waves(mine: Callable) -> Facts:
+    """Check the waves that stand for a point of time and layer."""
+    points, shift, frequencies = numbers((5, 2), (1, 2), (7, 2))
+    here, there = (ask(mine, p, frequencies) for p in (points, points + shift))
+    return {
+        "length one": close(here.norm(dim=1), torch.ones(5)),
+        "likeness depends on the difference": close(here @ here.T, there @ there.T),
+        "first sines, then cosines": agrees(mine, solutions.waves, points, frequencies),
+    }
+
+
+@checker
+def first_units(mine: Callable) -> Facts:
+    """Check that units are cut off from behind."""
+    (hidden,) = numbers((4, 6))
+    none_and_all, alike = torch.tensor([0, 6, 0, 6]), torch.full((4,), 2)
+    own, solution = torch.tensor([1, 4, 3, 5]), solutions.first_units
+    return {
+        "0 keeps none, all keeps all": agrees(mine, solution, hidden, none_and_all),
+        "the first ones stay": agrees(mine, solution, hidden, alike),
+        "each row has its own k": agrees(mine, solution, hidden, own),
+    }
+
+
+@checker
+def bypassed(mine: Callable) -> Facts:
+    """Check the step of the textual bypass."""
+    state, bypass = numbers((5, 7), (5, 7))
+    once, louder = (ask(mine, state, times * bypass, 0.2) for times in (1, 10))
+    return {
+        "alpha 0 is no step": agrees(mine, solutions.bypassed, state, bypass, 0.0),
+        "only b's direction counts": not close(once, state) and close(once, louder),
+        "alpha times the state's length": close(
+            (once - state).norm(dim=1), 0.2 * state.norm(dim=1)
+        )
+        and agrees(mine, solutions.bypassed, state, bypass, 0.2),
+    }
+
+
 # -- predictions -----------------------------------------------------------------------
 
 

@@ -139,3 +139,50 @@ def rest(states: Tensor, target_input: Tensor, inverse: Tensor) -> Tensor:
     direction = inverse @ target_input  # (dim,)
     shares = states @ direction / (target_input @ direction)  # (batch, tokens)
     return states - shares[..., None] * target_input
+
+
+# -- notebook 05: neti -----------------------------------------------------------------
+
+
+def waves(points: Tensor, frequencies: Tensor) -> Tensor:
+    """Points as waves of length one: (sin W p, cos W p) / |.|.
+
+    Args:
+        points: (points, 2), timestep and layer.
+        frequencies: W, (waves, 2).
+
+    Returns:
+        (points, 2 * waves): all sines, then all cosines.
+    """
+    angles = points @ frequencies.T  # (points, waves)
+    both = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return both / both.norm(dim=1, keepdim=True)
+
+
+def first_units(hidden: Tensor, kept: Tensor) -> Tensor:
+    """Nested dropout: of each row only the first units, the others zero.
+
+    Args:
+        hidden: (batch, units).
+        kept: how many to keep of each row, (batch,) from 0 to units.
+
+    Returns:
+        The same shape as hidden.
+    """
+    unit = torch.arange(hidden.shape[1])  # (units,)
+    return hidden * (unit < kept[:, None])
+
+
+def bypassed(state: Tensor, bypass: Tensor, alpha: float) -> Tensor:
+    """A text state moved by a share of its own length: H + alpha |H| b / |b|.
+
+    Args:
+        state: H, (batch, dim).
+        bypass: b, (batch, dim), of any length but 0.
+        alpha: the step's length, as a share of that of the state.
+
+    Returns:
+        (batch, dim).
+    """
+    direction = bypass / bypass.norm(dim=1, keepdim=True)  # (batch, dim)
+    return state + alpha * state.norm(dim=1, keepdim=True) * direction

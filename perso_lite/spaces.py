@@ -22,10 +22,11 @@ LENGTHS = (25, 50, 100, 200)  # training steps after which NeTI and XTI are look
 TRUNCATIONS = (64, 32, 16, 8, 4, 0)  # units that are kept, after the longest
 EQUAL_STEPS = 100  # after which what the mapper knows is compared
 ABLATIONS = {
-    "neither": {"over_time": False, "over_layers": False},
-    "timestep": {"over_layers": False},
-    "layer": {"over_time": False},
-    "no bypass": {"bypass": False},
+    "neti knows neither": {"over_time": False, "over_layers": False},
+    "neti knows timestep": {"over_layers": False},
+    "neti knows layer": {"over_time": False},
+    "neti knows no bypass": {"bypass": False},
+    "neti from a random start": {"start_at_class": False},
 }
 
 
@@ -68,12 +69,12 @@ def undropped_points(
 def ablated_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """NeTI that knows less, after equally many steps."""
+    """NeTI that knows less, or starts elsewhere, after equally many steps."""
     for name, options in ABLATIONS.items():
         method = NeTI(base, *words(concept), **options)
         for _ in fit(method, concept, EQUAL_STEPS):
             pass
-        yield f"neti knows {name}", [method]
+        yield name, [method]
 
 
 def xti_points(

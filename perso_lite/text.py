@@ -120,12 +120,31 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
     Returns:
         (prompts, tokens, dim), padded to the base's context length. Gradients flow
         to whatever is attached.
+
+    Raises:
+        PersoError: a prompt is so long that a learned word in it would be cut off.
     """
+    _check_length(base, prompts)
     device = base.text_encoder.get_input_embeddings().weight.device
     states, _ = base.encode_prompt(
         prompts, device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     return states
+
+
+def _check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
+    """Refuse to lose a learned word at the end of a prompt (others get a warning)."""
+    tokenizer = base.tokenizer
+    read = tokenizer.model_max_length - 1  # and the end token
+    texts = base.maybe_convert_prompt(prompts, tokenizer)
+    for ids in tokenizer(texts, verbose=False).input_ids:
+        lost = [i for i in ids[read:-1] if i >= tokenizer.vocab_size]
+        if lost:
+            (token,) = tokenizer.convert_ids_to_tokens(lost[:1])
+            raise PersoError(
+                f"A prompt is so long that its {token} is cut off; this base reads "
+                f"{read - 1} tokens of a prompt. Shorten it, or say {token} earlier."
+            )
 
 
 @torch.no_grad()

@@ -29,8 +29,7 @@ class ExtendedTextualInversion(SpaceTimeWord):
         initializer_token: the word whose vector all start from, one token; default:
             the (last) class word.
         shared: one vector for all layers, which is Textual Inversion.
-        learning_rate: of AdamW (as reported: 5e-3; ours: 2e-3, as for our Textual
-            Inversion).
+        learning_rate: of AdamW (as its readers report: 5e-3).
 
     Raises:
         PersoError: a placeholder the tokenizer would misread or already knows, or an
@@ -47,7 +46,7 @@ class ExtendedTextualInversion(SpaceTimeWord):
         placeholder_token: str = "<toy>",
         initializer_token: str | None = None,
         shared: bool = False,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 5e-3,
     ):
         super().__init__(base, class_word, placeholder_token)
         self.initializer_token = initializer_token or class_word.split(" ")[-1]

@@ -51,7 +51,10 @@ class NeTI(SpaceTimeWord):
         over_layers: whether the mapper knows the layer.
         nested_dropout: how often units are cut off in training (released code: 0.5).
         positional_encoding: False for the ablation without Fourier features.
-        learning_rate: of AdamW (released code: 8e-3, its 1e-3 scaled with the batch).
+        start_at_class: whether the mapper says nearly the initializer's vector at first
+            (ours), or something else at every point, at random (released code).
+        learning_rate: of AdamW (released code: 8e-3, its 1e-3 scaled with the batch;
+            ours: 1e-3).
         seed: of the mapper's frequencies and first weights.
 
     Raises:
@@ -75,7 +78,8 @@ class NeTI(SpaceTimeWord):
         over_layers: bool = True,
         nested_dropout: float = 0.5,
         positional_encoding: bool = True,
-        learning_rate: float = 8e-3,
+        start_at_class: bool = True,
+        learning_rate: float = 1e-3,
         seed: int = 0,
     ):
         super().__init__(base, class_word, placeholder_token)
@@ -101,7 +105,12 @@ class NeTI(SpaceTimeWord):
             )
         table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
         start = table[single_token_id(base.tokenizer, self.initializer_token)]
-        self.register_buffer("target_norm", start.detach().float().norm())
+        start = start.detach().float().cpu()
+        self.register_buffer("target_norm", start.norm())
+        self.start_at_class = start_at_class
+        if start_at_class:
+            no_bypass = torch.zeros(self.width if bypass else 0)
+            self.mapper.start_at(torch.cat([start, no_bypass]))
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
         """Word and bypass at timesteps (batch,): (batch, layers or 1, dim) each."""
@@ -188,5 +197,6 @@ class NeTI(SpaceTimeWord):
     def settings(self) -> dict[str, Any]:
         """Keyword arguments that build this method again."""
         names = """initializer_token bypass bypass_alpha truncation_idx norm_mode seed
-            over_time over_layers nested_dropout positional_encoding learning_rate"""
+            over_time over_layers nested_dropout positional_encoding start_at_class
+            learning_rate"""
         return {name: getattr(self, name) for name in names.split()}

@@ -89,10 +89,11 @@ def measure(output: Path, scratch: Path) -> None:
     known = ["--methods", "textual_inversion", "--seeds", "2"]  # others: the front
     comparison.main(["methods", *where, *known])
     comparison.main(["front", *where])
+    comparison.main(["neti", *where])
     pairs = [*where[:2], "--front", str(scratch), "--out", str(scratch / "pairs.json")]
     comparison.main(["pairs", *pairs])
     run_command(["tour", *where])
-    for name in ("base.json", "methods.json", "front.json", "pairs.json"):
+    for name in ("base.json", "methods.json", "front.json", "pairs.json", "neti.json"):
         shutil.copy(scratch / name, output.parent / "judges" / name)
     shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
     shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")

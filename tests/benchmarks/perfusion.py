@@ -19,6 +19,8 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 
 from perso_lite import attached, encode_prompts, fit, load_base, load_concept
+from perso_lite.concepts import Concept
+from perso_lite.method import Method
 from perso_lite.methods.perfusion import Perfusion
 from perso_lite.sampling import denoise, starting_noise
 from perso_lite.statistics import bootstrap_interval
@@ -39,13 +41,19 @@ def main() -> None:
     base = load_base(options.base)
     print(f"{torch.get_num_threads()} threads on {base.device}")
     drawing = drawing_ways(base)
-    training = training_ways(base)
+    concept = load_concept(TOYS[0])
+    training = training_ways(Perfusion(base, *words(concept)), concept)
     found = {
         "drawing": ratios(drawing, options.rounds, DRAWING_BAR),
         "training": ratios(training, options.rounds, TRAINING_BAR),
     }
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def words(concept: Concept) -> tuple[str, str]:
+    """What a concept is, and what it is called."""
+    return concept.class_word, concept.placeholder_token
 
 
 def ratios(
@@ -78,7 +86,7 @@ def drawing_ways(base: StableDiffusionPipeline) -> dict[str, Callable[[], None]]
     methods = []
     for name in TOYS:
         concept = load_concept(name)
-        method = Perfusion(base, concept.class_word, concept.placeholder_token)
+        method = Perfusion(base, *words(concept))
         for _ in fit(method, concept, 1):
             pass
         methods.append(method)
@@ -94,10 +102,9 @@ def drawing_ways(base: StableDiffusionPipeline) -> dict[str, Callable[[], None]]
     return {f"{count} concepts": lambda count=count: draw(count) for count in COUNTS}
 
 
-def training_ways(base: StableDiffusionPipeline) -> dict[str, Callable[[], None]]:
-    """A step of the bare U-Net and one of Perfusion on the same batch of four."""
-    concept = load_concept(TOYS[0])
-    method = Perfusion(base, concept.class_word, concept.placeholder_token)
+def training_ways(method: Method, concept: Concept) -> dict[str, Callable[[], None]]:
+    """A step of the bare U-Net and one of a method on the same batch of four."""
+    base = method.base
     schedule = DDPMScheduler.from_config(base.scheduler.config)
     generator = torch.Generator().manual_seed(0)
     batch = draw_batch(method, prepare(method, concept), schedule, 4, generator)
@@ -117,7 +124,7 @@ def training_ways(base: StableDiffusionPipeline) -> dict[str, Callable[[], None]
         train_step(method, batch, optimizer, scaler)
         method.after_step(0)
 
-    return {"bare U-Net": bare, "Perfusion": ours}
+    return {"bare U-Net": bare, method.name: ours}
 
 
 if __name__ == "__main__":

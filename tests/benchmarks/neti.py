@@ -1,0 +1,136 @@
+"""What NeTI costs: a training step, the text of all layers, a first and a next picture.
+
+    OMP_NUM_THREADS=2 python tests/benchmarks/neti.py [--out cost.json]
+
+The opponent is the structure of the released code: a call of the text encoder for every
+layer (and, before drawing, for every layer and timestep). As in `perfusion.py`, all is
+measured in one process, in turn, and ratios are compared.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from perfusion import ratios, training_ways, words
+from torch import Tensor
+from torch.nn import functional as F
+
+from perso_lite import generate, load_base, load_concept
+from perso_lite.methods.neti import NeTI
+
+PROMPT = "a photo of a {} on a beach"
+STEPS = 10  # of denoising
+TRAINING_BAR, TEXT_BAR = 1.5, 0.2
+
+
+def main() -> None:
+    """Print the ratios with their intervals, and keep them as JSON."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--base")
+    options.add_argument("--rounds", type=int, default=15)
+    options.add_argument("--out", type=Path)
+    options = options.parse_args()
+    base, concept = load_base(options.base), load_concept("dotty-teddy")
+    method = NeTI(base, *words(concept))
+    print(f"{torch.get_num_threads()} threads on {base.device}")
+    found = {}
+    for name, ways, bar in (
+        ("training", training_ways(method, concept), TRAINING_BAR),
+        ("text of a training step", training_texts(method), TEXT_BAR),
+        ("text of a picture", drawing_texts(method), TEXT_BAR),
+        ("drawing", drawing_ways(base, method), 1.5),
+    ):
+        print(name)
+        found[name] = ratios(ways, options.rounds, bar)
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
+    """The values' states of texts (batch, tokens), layer after layer."""
+    encoder, layers = method.base.text_encoder, []
+    own = ids == method.base.tokenizer.convert_tokens_to_ids(method.placeholder_token)
+    for layer in range(method.num_layers):
+        points = torch.stack([timesteps, torch.full_like(timesteps, layer)], dim=-1)
+        word, bypass = method.rescaled(method.mapper(points))
+        try:
+            method.written = word[:, None]
+            state = encoder(ids, output_hidden_states=True).hidden_states[-1]
+        finally:
+            method.written = None
+        step = F.normalize(bypass, dim=-1)[:, None] * state.norm(dim=-1, keepdim=True)
+        moved = torch.where(own[..., None], state + method.bypass_alpha * step, state)
+        layers.append(encoder.text_model.final_layer_norm(moved))
+    return torch.stack(layers, 1)
+
+
+def training_texts(method: NeTI) -> dict[str, Callable[[], None]]:
+    """The text of a step with four pictures, forwards and back to the mapper."""
+    timesteps = method.draw_timesteps(4, 1000, torch.Generator().manual_seed(0))
+    method.after_step(0)
+    prompts = [PROMPT.format(method.placeholder_token)] * 4
+
+    def loop() -> None:
+        with method.attach(method.base):
+            states = looped(method, ids_of(method, prompts), timesteps)
+            states.square().mean().backward()
+
+    def ours() -> None:
+        with method.attach(method.base):
+            _, values = method.encode(prompts, timesteps)
+            values.square().mean().backward()
+
+    return {"a call for each layer": loop, "one call": ours}
+
+
+def drawing_texts(method: NeTI) -> dict[str, Callable[[], None]]:
+    """The text of all timesteps of a picture."""
+    timesteps = torch.linspace(981, 1, STEPS).long()
+    prompt = PROMPT.format(method.placeholder_token)
+
+    @torch.no_grad()
+    def loop() -> None:
+        with method.attach(method.base):
+            for timestep in timesteps:
+                looped(method, ids_of(method, [prompt]), timestep[None])
+
+    @torch.no_grad()
+    def ours() -> None:
+        with method.attach(method.base):
+            method.encode([prompt] * STEPS, timesteps)
+
+    return {"a call for each": loop, "batches": ours}
+
+
+def ids_of(method: NeTI, prompts: list[str]) -> Tensor:
+    """Token ids (batch, tokens), with the word attached."""
+    given = method.base.tokenizer(prompts, padding="max_length", return_tensors="pt")
+    return given.input_ids
+
+
+def drawing_ways(
+    base: StableDiffusionPipeline, method: NeTI
+) -> dict[str, Callable[[], None]]:
+    """A guided picture of the class word, of the word at first, and of it again."""
+
+    def plain() -> None:
+        generate(base, PROMPT.format("teddy"), (0,), STEPS, 4.0)
+
+    def draw(times: int) -> None:
+        with method.attach(base):
+            for seed in range(times):
+                prompt = PROMPT.format(method.placeholder_token)
+                generate(base, prompt, (seed,), STEPS, 4.0)
+
+    return {
+        "class word": plain,
+        "first picture": lambda: draw(1),
+        "first and next picture": lambda: draw(2),
+    }
+
+
+if __name__ == "__main__":
+    main()
