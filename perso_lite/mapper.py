@@ -103,7 +103,7 @@ class SpaceTimeMapper(nn.Module):
 
         The usual first weights say something else at every point, in no direction that
         means anything. Here they are a tenth as large and added to the vector, which is
-        given the length (6) that they would have had.
+        given the length 6: about what the usual weights give on our base.
         """
         self.output.weight.mul_(0.1)
         self.output.bias.copy_(F.normalize(vector, dim=0) * 6)
@@ -123,10 +123,9 @@ class SpaceTimeMapper(nn.Module):
         if truncation_idx is not None:
             kept.fill_(truncation_idx)
         elif self.training:
-            drawn = torch.randint(HIDDEN, kept.shape)
-            kept = torch.where(
-                torch.rand(kept.shape) < self.nested_dropout, drawn, kept
-            )
+            drawn = torch.randint(HIDDEN, kept.shape, generator=self.generator)
+            coins = torch.rand(kept.shape, generator=self.generator)
+            kept = torch.where(coins < self.nested_dropout, drawn, kept)
         return hidden * (torch.arange(HIDDEN) < kept).to(hidden)
 
 
@@ -135,7 +134,7 @@ class _Scaled(nn.Module):
 
     def __init__(self, num_train_timesteps: int, num_layers: int):
         super().__init__()
-        self.last = (num_train_timesteps - 1, num_layers - 1)
+        self.last = (num_train_timesteps - 1, max(1, num_layers - 1))
 
     def forward(self, points: Tensor) -> Tensor:
         return points / points.new_tensor(self.last) * 2 - 1

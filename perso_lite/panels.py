@@ -18,6 +18,7 @@ from PIL import Image
 from perso_lite.errors import PersoError
 from perso_lite.gate_panels import gate_explorer, two_gates
 from perso_lite.layers import Layers
+from perso_lite.mapper_panels import truncation_explorer
 from perso_lite.maps import AttentionMaps
 from perso_lite.method import Method, attached, state_of
 from perso_lite.panel import Panel, choice, slider, text_box
@@ -33,6 +34,7 @@ __all__ = [
     "slider",
     "text_box",
     "training_scrubber",
+    "truncation_explorer",
     "two_gates",
 ]
 

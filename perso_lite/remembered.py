@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from perso_lite.layers import call_argument
 
-REMEMBERED = 16  # encodings; drawing needs two: prompts and negative prompts
+REMEMBERED = 64  # encodings; drawing needs two: prompts and negative prompts
 
 
 class RememberedTexts:
@@ -58,7 +58,7 @@ class RememberedTexts:
     def recognised(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of text states (batch, tokens, dim) that were encoded here.
 
-        What was not encoded while we were remembering, or more than 16 encodings ago,
+        What was not encoded while we were remembering, or more than 64 encodings ago,
         is not recognised.
 
         Returns:

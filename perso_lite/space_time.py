@@ -7,18 +7,22 @@ it, at whatever timestep t. That is the first of three spaces to look for a word
     P+   v(l)       one for each layer                    XTI
     P*   M(t, l)    one for each layer and timestep       NeTI
 
-A method says only what its word is (`vectors`); `layered_text.py` does the rest.
+A method says only what its word is (`vectors`); `layered_encoder.py` and
+`layered_text.py` do the rest.
 """
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
+from torch.nn import functional as F
 
 from perso_lite.errors import PersoError
-from perso_lite.layered_text import States, check_once, join_text, present_text
+from perso_lite.layered_encoder import States, check_once
+from perso_lite.layered_text import join_text, present_text
 from perso_lite.layers import cross_attention_layers
 from perso_lite.method import Method, dials_of
 from perso_lite.text import LearnedTokens, check_placeholder, token_names
@@ -70,7 +74,9 @@ class SpaceTimeWord(Method):
         """Inside the `with` block, every layer of `base` reads a word of its own.
 
         Gradients flow, also with gradient checkpointing (diffusers' own, which runs
-        layers again in the backward pass). Words of this kind can share a prompt.
+        layers again in the backward pass). Words of this kind can share a prompt. A
+        prompt is known by its text states, to the last bit: states that were changed by
+        hand are read as they are, with a stand-in for the word.
 
         Raises:
             PersoError: the word is taken, or `base` has another width or other layers.
@@ -99,7 +105,7 @@ class SpaceTimeWord(Method):
         """
         base = self.base
         present = present_text(base)
-        here = present is not None and self in present.words
+        here = present is not None and self in present.encoder.words
         with nullcontext() if here else self.attach(base):
             given = base.tokenizer(prompts, padding="max_length", truncation=True)
             ids = torch.tensor(given.input_ids, device=base.device)
@@ -110,15 +116,21 @@ class SpaceTimeWord(Method):
     def _vectors_to_write(self) -> Tensor:
         """(texts, 1, dim) while layers' prompts are encoded, otherwise a stand-in.
 
-        The stand-in is the word in the middle of time on average over the layers. The
-        pipeline encodes with it before any layer asks, and we know the text by it.
+        The pipeline encodes with the stand-in before any layer asks, and we know the
+        text by it. It is the word in the middle of time on average over the layers,
+        with a little of a vector that comes from the name alone: no two words share it.
         """
         if self.written is not None:
             return self.written
+        generator = torch.Generator().manual_seed(
+            zlib.crc32(self.placeholder_token.encode())
+        )
+        mark = torch.randn(self.width, generator=generator)
         with torch.no_grad():
             middle = torch.tensor([self.num_train_timesteps / 2])
-            word, _ = self.vectors(middle.to(self.base.device))
-        return word.mean(1)  # (1, dim)
+            word = self.vectors(middle.to(self.base.device))[0].mean(1)  # (1, dim)
+            mark = 0.1 * word.norm() * F.normalize(mark, dim=0).to(word)
+        return word + mark
 
     def dials(self) -> list[dict]:
         """How the dials stand, those of words it is made of included."""

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from perso_lite import PersoError, encode_prompts
+from perso_lite import PersoError, TextualInversion, encode_prompts
 from perso_lite.text import (
     TEMPLATES,
     LearnedTokens,
@@ -133,3 +133,13 @@ def test_a_tokenizer_that_grew_is_copied_again(own_tiny):
     with tokens.attached(own_tiny, lambda: vectors):
         assert "<other>" in own_tiny.tokenizer.get_vocab()
         assert "<toy>" in own_tiny.tokenizer.get_vocab()
+
+
+def test_a_learned_word_that_would_be_cut_off_is_refused(tiny):
+    method = TextualInversion(tiny, "teddy", "<toy>", num_vectors=2)
+    filler = "on a beach " * 6  # 18 of the 22 tokens that fit
+    with method.attach(tiny):
+        encode_prompts(tiny, [f"a {filler} <toy>"])
+        with pytest.raises(PersoError, match="<toy>_1 is cut off"):
+            encode_prompts(tiny, ["a beach", f"a {filler} on a <toy>"])
+        encode_prompts(tiny, ["a <toy> " + filler * 2])  # others only with a warning

@@ -111,6 +111,7 @@ class NeTI(SpaceTimeWord):
         if start_at_class:
             no_bypass = torch.zeros(self.width if bypass else 0)
             self.mapper.start_at(torch.cat([start, no_bypass]))
+        self.eval()  # the mapper, too: no nested dropout outside of training
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
         """Word and bypass at timesteps (batch,): (batch, layers or 1, dim) each."""
@@ -121,8 +122,9 @@ class NeTI(SpaceTimeWord):
             timesteps = torch.full_like(timesteps, self.num_train_timesteps // 2)
         grid = [timesteps.repeat_interleave(len(layers)), layers.repeat(len(timesteps))]
         points = torch.stack([part.float() for part in grid], dim=-1)
+        kept = None if self.training else self.truncation_idx  # a dial for drawing only
         with torch.autocast(points.device.type, enabled=False):
-            output = self.mapper(points, self.truncation_idx)
+            output = self.mapper(points, kept)
         output = output.unflatten(0, (len(timesteps), len(layers)))
         return self.rescaled(output)
 
@@ -171,7 +173,7 @@ class NeTI(SpaceTimeWord):
 
     @truncation_idx.setter
     def truncation_idx(self, value: int | None) -> None:
-        if value is not None and not 0 <= value <= HIDDEN:
+        if value is not None and not (type(value) is int and 0 <= value <= HIDDEN):
             raise PersoError(
                 f"truncation_idx is {value}, but the mapper has {HIDDEN} hidden units "
                 f"to keep the first of: give 0 to {HIDDEN}, or None for all."
