@@ -76,7 +76,7 @@ class SpaceTimeWord(Method):
         Gradients flow, also with gradient checkpointing (diffusers' own, which runs
         layers again in the backward pass). Words of this kind can share a prompt. A
         prompt is known by its text states, to the last bit: states that were changed by
-        hand are read as they are, with a stand-in for the word.
+        hand, or by `clip_skip`, are read as they are, with a stand-in for the word.
 
         Raises:
             PersoError: the word is taken, or `base` has another width or other layers.

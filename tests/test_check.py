@@ -20,6 +20,9 @@ EXERCISES = (
     "noisy_latents",
     "gate",
     "rest",
+    "waves",
+    "first_units",
+    "bypassed",
 )
 
 
@@ -196,6 +199,69 @@ def of_the_first_text(states, target_input, inverse):
     return solutions.rest(states, target_input, inverse)[:1].expand_as(states)
 
 
+def no_length(points, frequencies):
+    angles = points @ frequencies.T
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def sines_alone(points, frequencies):
+    angles = points @ frequencies.T
+    return torch.nn.functional.normalize(angles.sin(), dim=1)
+
+
+def cosines_first(points, frequencies):
+    return solutions.waves(points, frequencies).roll(len(frequencies), 1)
+
+
+def two_pi(points, frequencies):
+    return solutions.waves(points, 2 * torch.pi * frequencies)
+
+
+def the_points_normalised(points, frequencies):
+    return solutions.waves(torch.nn.functional.normalize(points, dim=1), frequencies)
+
+
+def one_more(hidden, kept):
+    return solutions.first_units(hidden, kept + 1)
+
+
+def the_last_units(hidden, kept):
+    return solutions.first_units(hidden.flip(1), kept).flip(1)
+
+
+def one_k_for_all(hidden, kept):
+    return solutions.first_units(hidden, kept[:1].expand(len(kept)))
+
+
+def rescaled(hidden, kept):
+    scale = hidden.shape[1] / kept[:, None].clamp(min=1)
+    return solutions.first_units(hidden, kept) * scale
+
+
+def whole_batch_length(state, bypass, alpha):
+    return state + alpha * state.norm() * bypass / bypass.norm()
+
+
+def plain_sum(state, bypass, alpha):
+    return state + alpha * bypass
+
+
+def unit_step(state, bypass, alpha):
+    return state + alpha * torch.nn.functional.normalize(bypass, dim=1)
+
+
+def length_of_bypass(state, bypass, alpha):
+    direction = torch.nn.functional.normalize(state, dim=1)
+    return state + alpha * bypass.norm(dim=1, keepdim=True) * direction
+
+
+def mixed_in(state, bypass, alpha):
+    moved = solutions.bypassed(torch.zeros_like(state), bypass, 0) + alpha * (
+        state.norm(dim=1, keepdim=True) * bypass / bypass.norm(dim=1, keepdim=True)
+    )
+    return (1 - alpha) * state + moved
+
+
 WRONG = [
     ("cross_attention", wrong_axis, "✓✗✗"),
     ("cross_attention", no_scaling, "✓✓✗"),
@@ -254,6 +320,23 @@ WRONG = [
     ("rest", of_the_first_text, "✓✓✗"),
     ("rest", lambda states, i, inverse: torch.zeros_like(states), "✓✓✗"),
     ("rest", lambda states, i, inverse: states, "✗✗✗"),
+    ("waves", no_length, "✗✓✗"),
+    ("waves", sines_alone, "✓✗✗"),
+    ("waves", cosines_first, "✓✓✗"),
+    ("waves", two_pi, "✓✓✗"),
+    ("waves", the_points_normalised, "✓✗✗"),
+    ("waves", lambda points, frequencies: torch.zeros(5, 14), "✗✓✗"),
+    ("first_units", one_more, "✗✗✗"),
+    ("first_units", the_last_units, "✓✗✗"),
+    ("first_units", one_k_for_all, "✗✓✗"),
+    ("first_units", rescaled, "✓✗✗"),
+    ("first_units", lambda hidden, kept: hidden, "✗✗✗"),
+    ("bypassed", whole_batch_length, "✓✓✗"),
+    ("bypassed", plain_sum, "✓✗✗"),
+    ("bypassed", unit_step, "✓✓✗"),
+    ("bypassed", length_of_bypass, "✓✗✗"),
+    ("bypassed", mixed_in, "✓✓✗"),
+    ("bypassed", lambda state, bypass, alpha: state, "✓✗✗"),
 ]
 
 
@@ -298,6 +381,23 @@ def own_gate(similarity, beta, tau):
     return 1 / (1 + torch.exp((beta - similarity) / tau))
 
 
+def own_waves(points, frequencies):
+    angles = torch.einsum("nc,wc->nw", points, frequencies)
+    both = torch.stack([angles.sin(), angles.cos()], 1).flatten(1)
+    return both / len(frequencies) ** 0.5
+
+
+def own_cut(hidden, kept):
+    for row, k in zip(hidden, kept.tolist(), strict=True):
+        row[k:] = 0
+    return hidden
+
+
+def own_bypass(state, bypass, alpha):
+    ratio = state.norm(dim=-1) / bypass.norm(dim=-1)
+    return state + (alpha * ratio)[:, None] * bypass
+
+
 @pytest.mark.parametrize(
     ("name", "mine"),
     [
@@ -307,6 +407,9 @@ def own_gate(similarity, beta, tau):
         ("guided_noise", own_guidance),
         ("inject", own_injection),
         ("leaked_share", own_leak),
+        ("waves", own_waves),
+        ("first_units", own_cut),
+        ("bypassed", own_bypass),
     ],
 )
 def test_another_way_to_the_right_answer_is_accepted(name, mine):

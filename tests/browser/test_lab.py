@@ -47,6 +47,10 @@ covariance = TextCovariance(torch.eye(32), text_fingerprint(base), captions=1)
 toy = perso_lite.Perfusion(base, "teddy", covariance=covariance)
 gate_explorer(base, toy, num_inference_steps=2)"""
 
+TRUNCATION = """from perso_lite.panels import truncation_explorer
+toy = perso_lite.NeTI(base, "teddy", truncation_idx=4)
+truncation_explorer(base, toy, num_inference_steps=2)"""
+
 
 @pytest.fixture(scope="module")
 def small(lab, tiny_folder):
@@ -158,6 +162,17 @@ def test_a_slider_moves_every_kind_of_panel(page, lab, small):
 def test_the_gate_follows_beta(page, lab, tiny_folder):
     nbformat.write(notebook_of(tiny_folder, GATE), lab.folder / "gate.ipynb")
     lab.open(page, "gate.ipynb")
+    lab.run_all(page, seconds=120)
+    check_page(page)
+    (panel,) = live_panels(page)
+    check_panel(page, panel, slider=0)
+    check_page(page)
+
+
+def test_the_word_follows_its_truncation(page, lab, tiny_folder):
+    name = "truncation.ipynb"
+    nbformat.write(notebook_of(tiny_folder, TRUNCATION), lab.folder / name)
+    lab.open(page, name)
     lab.run_all(page, seconds=120)
     check_page(page)
     (panel,) = live_panels(page)
