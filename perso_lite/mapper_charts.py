@@ -141,7 +141,7 @@ def show_kernel(
     curve.legend(fontsize=8, frameon=False)
     curve.spines[["top", "right"]].set_visible(False)
     others = alike[:, layers != layer].amax() if num_layers > 1 else 0
-    title = f"alike for some {1 / sigma:.0f} timesteps each way, and to other layers"
+    title = f"Alike for some {1 / sigma:.0f} timesteps each way, and to other layers"
     entitle(figure, f"{title} {others:.2f} at most")
     return figure
 
@@ -188,7 +188,7 @@ def show_anchors(
         axis.set_xlabel("layer", fontsize=9)
     color_bar(image, axes)
     calm, stirred = (_at_other_layers(grids, points) for grids in rows.values())
-    title = f"anchors of other layers answer ±{calm:.2f} before training"
+    title = f"Anchors of other layers answer ±{calm:.2f} before training"
     entitle(figure, f"{title}, ±{stirred:.2f} after")
     return figure
 

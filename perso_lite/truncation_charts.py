@@ -67,16 +67,12 @@ def finding(truncation_idx: int, likeness: float, differs: float) -> str:
         differs: the share of the word that differs from place to place.
     """
     full = truncation_idx == HIDDEN
-    title = f"{'all' if full else f'{truncation_idx} of'} {HIDDEN} units: "
-    same = differs < 0.0005
-    if same:
-        title += "the same word everywhere"
-    if not full:
-        title += f"{', ' if same else ''}cosine {likeness:.2f} to the full word"
-    if not same:
-        title += f"{differs:.1%} of the word" if full else f", {differs:.1%} of it"
-        title += " differs with time and layer"
-    return title
+    kept = f"{'All' if full else f'{truncation_idx} of'} {HIDDEN} units"
+    spread = f"{differs:.1%} of the word differs with time and layer"
+    if differs < 0.0005:
+        spread = "the same word everywhere"
+    near = "" if full else f", cosine {likeness:.2f} to the full word"
+    return f"{kept}: {spread}{near}"
 
 
 def _draw_likeness(

@@ -142,7 +142,8 @@ def test_the_heat_map_and_the_bars_are_the_words(tiny, toy):
         assert [bar.get_height() for bar in part] == pytest.approx(expected, abs=1e-4)
         assert [bar.get_facecolor()[3] for bar in part] == [0.3, 1, 0.3]
     title = figure.get_suptitle()
-    assert title.startswith(f"4 of 128 units: cosine {cosine.mean():.2f} to the full")
+    assert title.startswith("4 of 128 units: ")
+    assert title.endswith(f", cosine {cosine.mean():.2f} to the full word")
 
 
 def test_layers_are_marked_by_their_side(tiny, toy):
@@ -214,13 +215,13 @@ def test_the_title_says_what_is_seen():
         "0 of 128 units: the same word everywhere, cosine 0.59 to the full word"
     )
     assert finding(8, 0.881, 0.122) == (
-        "8 of 128 units: cosine 0.88 to the full word, "
-        "12.2% of it differs with time and layer"
+        "8 of 128 units: 12.2% of the word differs with time and layer, "
+        "cosine 0.88 to the full word"
     )
     assert finding(128, 1, 0.1) == (
-        "all 128 units: 10.0% of the word differs with time and layer"
+        "All 128 units: 10.0% of the word differs with time and layer"
     )
-    assert finding(128, 1, 0) == "all 128 units: the same word everywhere"
+    assert finding(128, 1, 0) == "All 128 units: the same word everywhere"
 
 
 def test_panels_offers_it():
