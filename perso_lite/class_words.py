@@ -12,6 +12,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.errors import PersoError
+from perso_lite.layered_text import present_text
 from perso_lite.remembered import RememberedTexts
 from perso_lite.text import single_token_id
 
@@ -42,7 +44,16 @@ class ClassWords:
 
         What is not recognised stays as it is. Drawing goes on with the same states for
         many steps, so the last answer is kept.
+
+        Raises:
+            PersoError: a word is attached that has another text for every layer.
         """
+        if present_text(self._base) is not None:
+            raise PersoError(
+                "Global key locking and a word with a vector for each layer (NeTI or "
+                "XTI) both decide what text the keys are made of. Set key_locking to "
+                '"local", or attach one of the two.'
+            )
         known, of, replaced = self._latest
         if known is not states or of != concepts:
             replaced = self._encoded_again(concepts, states)

@@ -2,7 +2,7 @@
 
     H = text encoder(prompt with word(t, l) in it), before its last LayerNorm
     keys of layer l   = LN(H)
-    values of layer l = LN(H + alpha |H| bypass(t, l) / |bypass(t, l)|)   at the word
+    values of layer l = LN(H + |H| bypass(t, l))         at the word's own place
 
 The text encoder never mixes the rows of a batch, so a batch of all layers gives what a
 loop over them would. While pictures are drawn, what was encoded for a timestep is kept.
@@ -14,7 +14,6 @@ from typing import Protocol
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from perso_lite.errors import PersoError
 
@@ -30,12 +29,11 @@ class Word(Protocol):
 
     placeholder_token: str
     over_time: bool
-    bypass_alpha: float
     num_train_timesteps: int
     written: Tensor | None  # set here, read by the hook on the token embedding
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Word and bypass, each (batch, layers or 1, dim)."""
+        """Word and bypass, each (batch, layers or 1, dim); no bypass: None."""
 
     def dials(self) -> object:
         """Differs whenever a dial stands otherwise."""
@@ -45,12 +43,13 @@ class LayeredEncoder:
     """Encodes texts with the words that are attached to a base.
 
     Attributes:
+        base: the pipeline whose text encoder is used.
         words: in the order in which they were attached.
     """
 
     def __init__(self, base: StableDiffusionPipeline):
         self.words: list[Word] = []
-        self._base = base
+        self.base = base
         self._kept: dict[Said, States] = {}
         self._made_of: object = None  # the state of everything when they were kept
 
@@ -65,10 +64,9 @@ class LayeredEncoder:
             share it.
 
         Raises:
-            PersoError: a text says a word twice, or a timestep is not one of training.
+            PersoError: a timestep is not one of training.
         """
-        for word, number in self._numbers():
-            check_once(ids, number, word.placeholder_token)
+        for word in self.words:
             _check_timesteps(timesteps, word)
         if not any(word.over_time for word in self.words):
             timesteps = torch.zeros_like(timesteps)
@@ -103,10 +101,9 @@ class LayeredEncoder:
                 owner.written = None
 
         moved = state
-        for (owner, number), (_, bypass) in zip(self._numbers(), vectors, strict=True):
-            if bypass is not None and owner.bypass_alpha > 0:
-                length = owner.bypass_alpha * state.norm(dim=-1, keepdim=True)
-                step = length * F.normalize(of_texts(bypass), dim=-1)
+        for (_, number), (_, bypass) in zip(self.numbers(), vectors, strict=True):
+            if bypass is not None:
+                step = state.norm(dim=-1, keepdim=True) * of_texts(bypass)
                 moved = torch.where((ids == number)[..., None], moved + step, moved)
         changed = moved is not state
         values = self._last_norm()(moved.to(state.dtype)) if changed else keys
@@ -119,24 +116,20 @@ class LayeredEncoder:
             lambda _, args: seen.append(args[0])
         )
         try:
-            return self._base.text_encoder(ids)[0], seen[0]
+            return self.base.text_encoder(ids)[0], seen[0]
         finally:
             hook.remove()
 
     def _last_norm(self) -> nn.LayerNorm:
-        encoder = self._base.text_encoder
+        encoder = self.base.text_encoder
         return getattr(encoder, "text_model", encoder).final_layer_norm
 
-    def _numbers(self) -> list[tuple[Word, int]]:
+    def numbers(self) -> list[tuple[Word, int]]:
         """The words with their token ids."""
-        number = self._base.tokenizer.convert_tokens_to_ids
+        number = self.base.tokenizer.convert_tokens_to_ids
         return [(word, number(word.placeholder_token)) for word in self.words]
 
     # -- keeping it ------------------------------------------------------------------
-
-    def forget(self) -> None:
-        """Keep nothing that was encoded until now."""
-        self._kept = {}
 
     def _keep(self, first: dict[Said, int], ids: Tensor, timesteps: Tensor) -> None:
         """Encode what is missing, and drop the oldest of what is too much."""
@@ -158,13 +151,13 @@ class LayeredEncoder:
 
     def _state(self) -> object:
         """Differs whenever texts would be encoded otherwise."""
-        encoder, tokenizer = self._base.text_encoder, self._base.tokenizer
+        encoder, tokenizer = self.base.text_encoder, self.base.tokenizer
         parts = (encoder, *self.words)
         tensors = chain(*(chain(part.parameters(), part.buffers()) for part in parts))
-        # a tensor counts how often it was changed in place
+        # a tensor counts how often it was changed in place (but not through .data)
         written = [(id(t), t.data_ptr(), t._version) for t in tensors]
         # words of other methods, as their hooks on the token embedding have them
-        ours = {number for _, number in self._numbers()}
+        ours = {number for _, number in self.numbers()}
         others = [
             n for n in range(tokenizer.vocab_size, len(tokenizer)) if n not in ours
         ]

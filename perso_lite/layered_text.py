@@ -14,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.layered_encoder import LayeredEncoder, States, Word
+from perso_lite.layered_encoder import LayeredEncoder, States, Word, check_once
 from perso_lite.layers import CrossAttentionLayer, call_argument, rewritten_text
 from perso_lite.remembered import RememberedTexts
 
@@ -39,21 +39,21 @@ class LayeredText:
     def installed(self) -> Iterator[None]:
         """Inside, the layers read texts of their own."""
         keys, values = (partial(self._text_of, kind) for kind in (0, 1))
-        unet, entered, started = self._unet, self._unet_entered, self._unet_started
+        unet, text_encoder = self._unet, self.encoder.base.text_encoder
+        given, entered = self._text_given, self._unet_entered
         with ExitStack() as stack:
             stack.enter_context(self._texts.remembering())
             stack.enter_context(rewritten_text(unet, keys, values))
             for hook in (
+                text_encoder.register_forward_pre_hook(given, with_kwargs=True),
                 unet.register_forward_pre_hook(entered, with_kwargs=True),
-                unet.conv_in.register_forward_pre_hook(started),
+                unet.conv_in.register_forward_pre_hook(self._unet_started),
             ):
                 stack.callback(hook.remove)
             yield
 
-    def forget(self) -> None:
-        """Know no text that was encoded until now."""
-        self._texts.forget()
-        self.encoder.forget()
+    def words_changed(self) -> None:
+        """Look again at what is read, after a word came or left."""
         self._recognised = self._read = (None, None, None)
 
     def encoded(self, ids: Tensor, timesteps: Tensor) -> States:
@@ -63,6 +63,12 @@ class LayeredText:
             return self.encoder.encoded(ids, timesteps)
         finally:
             self._texts.paused = False
+
+    def _text_given(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Refuse a prompt at once, and not when the first pictures have been drawn."""
+        ids = call_argument(args, kwargs, 0, "input_ids")
+        for word, number in () if self._texts.paused else self.encoder.numbers():
+            check_once(ids, number, word.placeholder_token)
 
     # -- a call of the U-Net ---------------------------------------------------------
 
@@ -100,7 +106,10 @@ class LayeredText:
         the length of a call (and of the backward pass after it).
         """
         if self._recognised[0] is not states:
-            self._recognised = (states, *self._texts.recognised(states))
+            rows, ids = self._texts.recognised(states)
+            numbers = [number for _, number in self.encoder.numbers()]
+            ours = torch.isin(ids, ids.new_tensor(numbers)).any(1)
+            self._recognised = (states, rows[ours], ids[ours])
         _, rows, ids = self._recognised
         if self._read[0] is not states:
             encoded = self.encoded(ids, self._timesteps[rows]) if len(rows) else None
@@ -122,11 +131,12 @@ def join_text(base: StableDiffusionPipeline, word: Word) -> Iterator[None]:
     present = present_text(base)
     with _layered(base) if present is None else nullcontext(present) as layered:
         layered.encoder.words.append(word)
+        layered.words_changed()
         try:
             yield
         finally:
             layered.encoder.words.remove(word)
-            layered.forget()
+            layered.words_changed()
 
 
 @contextmanager

@@ -18,9 +18,11 @@ from perso_lite.layers import call_argument
 
 REMEMBERED = 64  # encodings; drawing needs two: prompts and negative prompts
 
+Names = list[tuple[str, ...]]  # for each text, the new words it says
+
 
 class RememberedTexts:
-    """The last texts that a base has encoded and that say a new word.
+    """The texts that a base has encoded and that say a new word.
 
     Attributes:
         paused: while true, nothing is remembered.
@@ -28,7 +30,7 @@ class RememberedTexts:
 
     def __init__(self, base: StableDiffusionPipeline):
         self._base = base
-        self._texts: deque[tuple[Tensor, Tensor]] = deque(maxlen=REMEMBERED)
+        self._texts: deque[tuple[Tensor, Tensor, Names]] = deque(maxlen=REMEMBERED)
         self.paused = False
 
     @contextmanager
@@ -42,35 +44,58 @@ class RememberedTexts:
         finally:
             hook.remove()
 
-    def forget(self) -> None:
-        """Recognise nothing that was encoded until now."""
-        self._texts.clear()
-
     def _text_encoded(
         self, _: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> None:
         ids = call_argument(args, kwargs, 0, "input_ids")  # (texts, tokens)
         # only words that came with a concept lie beyond the vocabulary
         if not self.paused and (ids >= self._base.tokenizer.vocab_size).any():
-            self._texts.append((ids, output[0].detach()))
+            self._texts.append((ids, output[0].detach(), self._new_words(ids)))
+
+    def _new_words(self, ids: Tensor) -> Names:
+        """The new words that texts (texts, tokens) say, by their present names."""
+        tokenizer = self._base.tokenizer
+        known = len(tokenizer)
+        return [
+            tuple(
+                tokenizer.convert_ids_to_tokens(i) if i < known else ""
+                for i in text
+                if i >= tokenizer.vocab_size
+            )
+            for text in ids.tolist()
+        ]
 
     @torch.no_grad()
     def recognised(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of text states (batch, tokens, dim) that were encoded here.
 
-        What was not encoded while we were remembering, or more than 64 encodings ago,
-        is not recognised.
+        Not recognised is what was encoded while we were not remembering, or has not
+        been used for the last 64 encodings, or says a word that is attached no more.
 
         Returns:
             Which rows, (rows,), and the ids of their tokens, (rows, tokens).
         """
         found: dict[int, Tensor] = {}
-        for ids, encoded in self._texts:
-            if encoded.shape[1:] == states.shape[1:]:
-                # (batch, texts, tokens, dim)
-                equal = states[:, None] == encoded.to(states)[None]
-                for row, text in equal.flatten(2).all(2).nonzero().tolist():
-                    found[row] = ids[text]
+        used = []
+        for entry in list(self._texts):
+            ids, encoded, names = entry
+            if encoded.shape[1:] != states.shape[1:]:
+                continue
+            # (batch, texts, tokens, dim)
+            equal = states[:, None] == encoded.to(states)[None]
+            places = equal.flatten(2).all(2).nonzero().tolist()
+            present = self._new_words(ids) if places else []
+            same = [
+                (row, text)
+                for row, text in places
+                if names[text] and present[text] == names[text]
+            ]
+            found |= {row: ids[text] for row, text in same}
+            if same:
+                used.append(entry)
+        # what is in use goes to the young end
+        others = [text for text in self._texts if not any(text is e for e in used)]
+        self._texts = deque([*others, *used], maxlen=REMEMBERED)
         if not found:
             nothing = torch.zeros(0, dtype=torch.long, device=states.device)
             return nothing, nothing.reshape(0, states.shape[1])

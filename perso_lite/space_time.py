@@ -14,12 +14,14 @@ A method says only what its word is (`vectors`); `layered_encoder.py` and
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import chain
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
+from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError
 from perso_lite.layered_encoder import States, check_once
 from perso_lite.layered_text import join_text, present_text
@@ -33,8 +35,6 @@ class SpaceTimeWord(Method):
 
     Attributes:
         over_time: whether its vectors differ from timestep to timestep.
-        bypass_alpha: how far the bypass moves the word's own text state, as a share of
-            that state's length (0: not at all).
 
     Args:
         base: the frozen pipeline to learn on.
@@ -46,7 +46,6 @@ class SpaceTimeWord(Method):
     """
 
     over_time = True
-    bypass_alpha = 0.0
 
     def __init__(
         self, base: StableDiffusionPipeline, class_word: str, placeholder_token: str
@@ -65,18 +64,36 @@ class SpaceTimeWord(Method):
         Returns:
             word: (batch, layers, dim), or (batch, 1, dim) where all layers share one;
             its place is among the token embeddings.
-            bypass: of the same shape, or None; it is added to the text state.
+            bypass: of the same shape, or None: a step from the word's own text state,
+            in units of that state's length.
         """
         raise NotImplementedError
+
+    def captions(self, concept: Concept) -> list[list[str]]:
+        """As every method's.
+
+        Raises:
+            PersoError: one says the word more than once.
+        """
+        captions = super().captions(concept)
+        for text in chain.from_iterable(captions):
+            if text.count(self.placeholder_token) > 1:
+                raise PersoError(
+                    f'The caption "{text}" says {self.placeholder_token} more than '
+                    "once, but a word with a vector for each layer and timestep can be "
+                    "said only once. Say the class word where it is meant again."
+                )
+        return captions
 
     @contextmanager
     def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
         """Inside the `with` block, every layer of `base` reads a word of its own.
 
         Gradients flow, also with gradient checkpointing (diffusers' own, which runs
-        layers again in the backward pass). Words of this kind can share a prompt. A
-        prompt is known by its text states, to the last bit: states that were changed by
-        hand, or by `clip_skip`, are read as they are, with a stand-in for the word.
+        layers again in the backward pass; then one call of the U-Net for each backward
+        pass). Words of this kind can share a prompt. A prompt is known by its text
+        states, to the last bit: states that were changed by hand or by `clip_skip`, or
+        were not used for 64 encodings, are read as they are, with a stand-in.
 
         Raises:
             PersoError: the word is taken, or `base` has another width or other layers.
@@ -101,13 +118,20 @@ class SpaceTimeWord(Method):
             layer where all share it.
 
         Raises:
-            PersoError: a prompt does not say the word exactly once.
+            PersoError: a prompt does not say the word exactly once, or there are not as
+                many timesteps as prompts.
         """
         base = self.base
+        if len(prompts) != len(timesteps):
+            raise PersoError(
+                f"There are {len(prompts)} prompts but {len(timesteps)} timesteps; "
+                "give each prompt one."
+            )
         present = present_text(base)
         here = present is not None and self in present.encoder.words
         with nullcontext() if here else self.attach(base):
-            given = base.tokenizer(prompts, padding="max_length", truncation=True)
+            texts = base.maybe_convert_prompt(prompts, base.tokenizer)
+            given = base.tokenizer(texts, padding="max_length", truncation=True)
             ids = torch.tensor(given.input_ids, device=base.device)
             word = base.tokenizer.convert_tokens_to_ids(self.placeholder_token)
             check_once(ids, word, self.placeholder_token, optional=False)
@@ -144,12 +168,16 @@ class MixedWord(SpaceTimeWord):
     the two as they change.
 
     Args:
-        one: the word that is read where `where` says so; it gives `bypass_alpha`.
+        one: the word that is read where `where` says so.
         other: the word that is read elsewhere, of the same base.
         where: given timesteps (batch, 1) and layers (1, layers), says where: a boolean
             tensor that broadcasts to (batch, layers). For example
             `lambda timesteps, layers: timesteps > 500`, early in the denoising.
         placeholder_token: what the mixture is called.
+
+    Raises:
+        PersoError: a placeholder the tokenizer would misread or already knows, or words
+            of two architectures.
     """
 
     name = "mixed_word"
@@ -162,8 +190,12 @@ class MixedWord(SpaceTimeWord):
         placeholder_token: str = "<mixed>",
     ):
         super().__init__(one.base, one.class_word, placeholder_token)
+        if (one.num_layers, one.width) != (other.num_layers, other.width):
+            raise PersoError(
+                f"{one.placeholder_token} and {other.placeholder_token} were learned "
+                "on two architectures and cannot be mixed. Train one of them again."
+            )
         self.one, self.other, self.where = one, other, where
-        self.bypass_alpha = one.bypass_alpha
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the one or the other, (batch, layers, dim)."""
@@ -173,6 +205,8 @@ class MixedWord(SpaceTimeWord):
         (word, bypass), (word_of_other, bypass_of_other) = (
             part.vectors(timesteps) for part in (self.one, self.other)
         )
+        if bypass is None and bypass_of_other is None:
+            return torch.where(of_one, word, word_of_other), None
         # a word without a bypass makes no step
         bypasses = [
             torch.zeros_like(word) if part is None else part
@@ -181,4 +215,19 @@ class MixedWord(SpaceTimeWord):
         return (
             torch.where(of_one, word, word_of_other),
             torch.where(of_one, *bypasses),
+        )
+
+    def dials(self) -> list:
+        """Those of both words, and which function says where."""
+        return [id(self.where), *super().dials()]
+
+    def settings(self) -> dict:
+        """Refused: a mixture is not kept in a file.
+
+        Raises:
+            PersoError: always.
+        """
+        raise PersoError(
+            f"{self.placeholder_token} is a mixture of two words, which have files of "
+            "their own: save those, and mix them again."
         )

@@ -124,7 +124,7 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
     Raises:
         PersoError: a prompt is so long that a learned word in it would be cut off.
     """
-    _check_length(base, prompts)
+    check_length(base, prompts)
     device = base.text_encoder.get_input_embeddings().weight.device
     states, _ = base.encode_prompt(
         prompts, device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -132,8 +132,12 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
     return states
 
 
-def _check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
-    """Refuse to lose a learned word at the end of a prompt (others get a warning)."""
+def check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
+    """Refuse to lose a learned word at the end of a prompt (others get a warning).
+
+    Raises:
+        PersoError: a prompt is so long that one would be cut off.
+    """
     tokenizer = base.tokenizer
     read = tokenizer.model_max_length - 1  # and the end token
     texts = base.maybe_convert_prompt(prompts, tokenizer)

@@ -19,6 +19,7 @@ from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
 from perso_lite.files import check_writable
 from perso_lite.method import Method
+from perso_lite.text import check_length
 
 
 @dataclass
@@ -152,10 +153,17 @@ def _told(
 
 
 def prepare(method: Method, concept: Concept) -> Examples:
-    """Encode a concept's pictures, once for the whole training."""
+    """Encode a concept's pictures, once for the whole training.
+
+    Raises:
+        PersoError: a caption is so long that its word would be cut off.
+    """
     mean, std = encode_pictures(method.base, concept)
     masks = concept.mask_tensor(*mean.shape[-2:]).to(mean.device)
-    return Examples(mean, std, masks, method.captions(concept))
+    captions = method.captions(concept)
+    with method.attach(method.base):  # refused now, and not when it is first drawn
+        check_length(method.base, sorted({text for own in captions for text in own}))
+    return Examples(mean, std, masks, captions)
 
 
 @torch.no_grad()

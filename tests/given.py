@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from perso_lite.layers import cross_attention_layers
 from perso_lite.space_time import SpaceTimeWord
@@ -28,9 +29,10 @@ class GivenWord(SpaceTimeWord):
 
     def vectors(self, timesteps):
         word = self.table + self.drift * timesteps[:, None, None] / 1000
-        if self.bypass_table is None:
+        if self.bypass_table is None or self.bypass_alpha == 0:
             return word, None
-        return word, self.bypass_table.expand_as(word)
+        step = self.bypass_alpha * F.normalize(self.bypass_table, dim=-1)
+        return word, step.expand_as(word)
 
 
 @contextmanager

@@ -10,12 +10,14 @@ from diffusers import (
 from given import OPTIONS, PROMPT, GivenWord, encodings_of, hooks_of, read_by_layers
 
 from perso_lite import (
+    Perfusion,
     PersoError,
     TextualInversion,
     attached,
     encode_prompts,
     exchanged,
     generate,
+    layered_encoder,
     record_attention,
 )
 
@@ -400,3 +402,90 @@ def test_attention_is_recorded_of_the_prompt_and_not_of_the_layers_texts(tiny, w
     with word.attach(tiny), record_attention(tiny) as maps:
         generate(tiny, PROMPT, num_inference_steps=20)
     assert maps.words() == ["a", "<toy>", "on", "beach"]
+
+
+def test_a_text_of_another_methods_word_is_left_alone_also_when_that_has_gone(
+    tiny, word, latents
+):
+    with word.attach(tiny), encodings_of(tiny) as sizes:
+        with TextualInversion(tiny, "cat", "<cat>").attach(tiny):
+            states = encode_prompts(tiny, ["a <cat>"])
+        sizes.clear()
+        for kind in read(tiny, states, latents):
+            assert torch.equal(kind, states[:, None].expand_as(kind))
+    assert sizes == []
+
+
+def test_a_text_is_still_known_when_another_word_has_come_and_gone(tiny, word, latents):
+    with word.attach(tiny):
+        states = encode_prompts(tiny, [PROMPT])
+        before = read(tiny, states, latents)[0]
+        with GivenWord(tiny, "<pet>", seed=1).attach(tiny):
+            between = read(tiny, states, latents)[0]
+        after = read(tiny, states, latents)[0]
+    for one, two, three in zip(before, between, after, strict=True):
+        assert torch.equal(one, two) and torch.equal(two, three)
+
+
+def test_a_prompt_that_says_a_word_twice_is_refused_before_anything_is_drawn(
+    tiny, word
+):
+    drawn = []
+    hook = tiny.unet.register_forward_hook(lambda *_: drawn.append(1))
+    with word.attach(tiny), pytest.raises(PersoError, match="2 times"):
+        generate(tiny, ["a cat", "a <toy> next to a <toy>"], batch_size=1)
+    hook.remove()
+    assert drawn == []
+
+
+@torch.no_grad()
+def test_the_oldest_encodings_are_dropped_and_made_again(
+    tiny, word, latents, monkeypatch
+):
+    monkeypatch.setattr(layered_encoder, "KEPT_BYTES", 1)
+    with word.attach(tiny), encodings_of(tiny) as sizes:
+        states = encode_prompts(tiny, [PROMPT])
+        first = read(tiny, states, latents, 300)[0]
+        read(tiny, states, latents, 400)
+        assert sum(sizes) == 1 + 2 * 16
+        again = read(tiny, states, latents, 300)[0]
+        assert sum(sizes) == 1 + 3 * 16
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+
+
+def test_many_prompts_are_encoded_some_at_a_time(tiny, word):
+    prompts = [
+        f"a <toy> {place} a {thing}"
+        for place in ("on", "in", "next")
+        for thing in ("cat", "dog")
+    ]
+    with word.attach(tiny), encodings_of(tiny) as sizes:
+        together = generate(tiny, prompts, **OPTIONS)
+    assert max(sizes) == layered_encoder.AT_ONCE * 16
+    with word.attach(tiny):
+        alone = [generate(tiny, prompt, **OPTIONS)[0] for prompt in prompts]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-4)
+
+
+def test_local_locking_goes_with_it_and_global_locking_does_not(tiny, word, covariance):
+    locked = Perfusion(tiny, "cat", "<cat>", covariance=covariance)
+    prompt = "a <cat> next to a <toy>"
+    with attached(tiny, word, locked):
+        one = generate(tiny, prompt, **OPTIONS)
+    with attached(tiny, locked, word):
+        other = generate(tiny, prompt, **OPTIONS)
+    assert torch.allclose(one, other, atol=1e-5)
+    locked.key_locking = "global"
+    with attached(tiny, locked, word), pytest.raises(PersoError, match="Global key"):
+        generate(tiny, prompt, **OPTIONS)
+
+
+def test_words_are_read_in_half_precision(own_tiny):
+    word = GivenWord(own_tiny)
+    with word.attach(own_tiny):
+        fine = generate(own_tiny, PROMPT, **OPTIONS)
+    for part in (own_tiny.text_encoder, own_tiny.unet, own_tiny.vae):
+        part.to(torch.bfloat16)
+    with word.attach(own_tiny):
+        coarse = generate(own_tiny, PROMPT, **OPTIONS)
+    assert (fine - coarse.float()).abs().mean() < 0.02

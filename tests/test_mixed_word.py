@@ -76,3 +76,31 @@ def test_a_mixture_needs_a_name_of_its_own(tiny, one, other):
 def test_a_mapper_drops_nothing_unless_it_trains(one):
     times = torch.tensor([900, 20])
     assert one.vectors(times)[0].equal(one.vectors(times)[0])
+
+
+def test_each_part_of_a_mixture_keeps_its_own_bypass(tiny, one, other):
+    class_word = ExtendedTextualInversion(tiny, "teddy", "<plain>", shared=True)
+    one.bypass_alpha, other.bypass_alpha = 0.8, 0.3
+    always = lambda t, layer: torch.ones_like(t, dtype=bool)  # noqa: E731
+    never = lambda t, layer: torch.zeros_like(t, dtype=bool)  # noqa: E731
+    for mixed in (
+        MixedWord(one, class_word, always),
+        MixedWord(class_word, one, never),
+        MixedWord(one, other, always),
+        MixedWord(other, one, never),
+    ):
+        assert draw(mixed).equal(draw(one))
+
+
+def test_a_mixture_sees_where_it_is_told_another_place(one, other):
+    mixed = MixedWord(one, other, lambda t, layer: t > 500)
+    with mixed.attach(mixed.base):
+        before = generate(mixed.base, "a <mixed>", **OPTIONS)
+        mixed.where = lambda t, layer: t > 200
+        assert not generate(mixed.base, "a <mixed>", **OPTIONS).equal(before)
+
+
+def test_a_mixture_is_not_saved(one, other, tmp_path):
+    mixed = MixedWord(one, other, lambda t, layer: t > 500)
+    with pytest.raises(PersoError, match="files of their own"):
+        mixed.save(tmp_path / "mixed.safetensors")

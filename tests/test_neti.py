@@ -46,22 +46,27 @@ def test_what_has_the_length_of_the_class_word(tiny, make, norm_mode, bypass):
     row = single_token_id(tiny.tokenizer, "cat")
     length = tiny.text_encoder.get_input_embeddings().weight[row].norm()
     method = make(norm_mode=norm_mode, bypass=bypass, initializer_token="cat")
-    word, second = method.vectors(TIMES)
+    word, second = method.rescaled(torch.randn(2, 16, 64 if bypass else 32))
     assert word.shape == (2, 16, 32)
     assert (second is not None) == bypass
     both = bypass and norm_mode == "joint"
     scaled = torch.cat([word, second], dim=-1) if both else word
     assert torch.allclose(scaled.norm(dim=-1), length.expand(2, 16), rtol=1e-5)
+    assert method.vectors(TIMES)[0].norm(dim=-1).max() <= length + 1e-5
+    if bypass:  # a step in units of the state's length
+        step = method.vectors(TIMES)[1]
+        assert torch.allclose(step.norm(dim=-1), torch.full((2, 16), 0.2), atol=1e-6)
 
 
 @torch.no_grad()
 def test_without_units_it_is_the_bias_everywhere(make):
-    method = make(truncation_idx=0)
+    method = make(truncation_idx=0, start_at_class=False)
     word, bypass = method.vectors(TIMES)
     bias = method.mapper.output.bias
     wanted = bias / bias.norm() * method.target_norm
-    got = torch.cat([word, bypass], dim=-1)
-    assert torch.allclose(got, wanted.expand_as(got), atol=1e-6)
+    assert torch.allclose(word, wanted[:32].expand_as(word), atol=1e-6)
+    step = 0.2 * torch.nn.functional.normalize(bias[32:], dim=0)
+    assert torch.allclose(bypass, step.expand_as(bypass), atol=1e-6)
 
 
 @torch.no_grad()

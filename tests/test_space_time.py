@@ -139,8 +139,7 @@ def test_texts_are_found_again_by_their_states(tiny, word):
         other = states.clone()
         other[:, 5, 3] += 1e-3
         assert len(texts.recognised(other)[0]) == 0
-        texts.forget()
-        rows, found = texts.recognised(states)
+    rows, found = texts.recognised(states)  # the word has left
     assert rows.shape == (0,) and found.shape == (0, 24)
 
 
@@ -152,8 +151,12 @@ def test_only_new_words_are_remembered_and_not_for_ever(tiny, word):
         assert len(texts.recognised(plain)[0]) == 0
         for _ in range(REMEMBERED - 1):
             encode_prompts(tiny, ["a <toy>"])
+        assert len(texts.recognised(states)[0]) == 1  # and with this it is young again
+        for _ in range(REMEMBERED - 1):
+            encode_prompts(tiny, ["a <toy>"])
         assert len(texts.recognised(states)[0]) == 1
-        encode_prompts(tiny, ["a <toy>"])
+        for _ in range(REMEMBERED):
+            encode_prompts(tiny, ["a <toy>"])
         assert len(texts.recognised(states)[0]) == 0
         texts.paused = True
         encode_prompts(tiny, [PROMPT])

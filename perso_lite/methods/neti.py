@@ -11,7 +11,7 @@ state and read by the values alone:
 
     word, bypass = M(t, l)            H = the text encoder's last state, word put in
     keys of layer l   = LN(H)
-    values of layer l = LN(H + alpha |H| bypass / |bypass|)      at the word's place
+    values of layer l = LN(H + |H| alpha bypass / |bypass|)      at the word's place
 
 While M trains, its hidden units are cut off behind a random k (nested dropout), so that
 the first ones learn what matters most; for drawing, k is a dial: `truncation_idx`.
@@ -51,7 +51,7 @@ class NeTI(SpaceTimeWord):
         over_layers: whether the mapper knows the layer.
         nested_dropout: how often units are cut off in training (released code: 0.5).
         positional_encoding: False for the ablation without Fourier features.
-        start_at_class: whether the mapper says nearly the initializer's vector at first
+        start_at_class: whether the word is nearly the initializer's vector at first
             (ours), or something else at every point, at random (released code).
         learning_rate: of AdamW (released code: 8e-3, its 1e-3 scaled with the batch;
             ours: 1e-3).
@@ -91,10 +91,9 @@ class NeTI(SpaceTimeWord):
         self.bypass, self.bypass_alpha = bypass, bypass_alpha
         self.truncation_idx, self.norm_mode = truncation_idx, norm_mode
         self.over_time, self.over_layers = over_time, over_layers
-        self.nested_dropout = nested_dropout
         self.positional_encoding = positional_encoding
         self.learning_rate, self.seed = learning_rate, seed
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             self.mapper = SpaceTimeMapper(
                 self.num_layers,
@@ -108,13 +107,19 @@ class NeTI(SpaceTimeWord):
         start = start.detach().float().cpu()
         self.register_buffer("target_norm", start.norm())
         self.start_at_class = start_at_class
-        if start_at_class:
-            no_bypass = torch.zeros(self.width if bypass else 0)
-            self.mapper.start_at(torch.cat([start, no_bypass]))
+        if (
+            start_at_class
+        ):  # of the bypass only the direction counts: it starts anywhere
+            anywhere = torch.zeros(self.width if bypass else 0)
+            self.mapper.start_at(torch.cat([start, anywhere]))
+        self.to(base.device)
         self.eval()  # the mapper, too: no nested dropout outside of training
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Word and bypass at timesteps (batch,): (batch, layers or 1, dim) each."""
+        """Word and bypass at timesteps (batch,): (batch, layers or 1, dim) each.
+
+        The bypass as the step that it makes: alpha bypass / |bypass|.
+        """
         layers = torch.arange(self.num_layers, device=timesteps.device)
         if not self.over_layers:
             layers = layers[self.num_layers // 2].reshape(1)
@@ -126,7 +131,10 @@ class NeTI(SpaceTimeWord):
         with torch.autocast(points.device.type, enabled=False):
             output = self.mapper(points, kept)
         output = output.unflatten(0, (len(timesteps), len(layers)))
-        return self.rescaled(output)
+        word, bypass = self.rescaled(output)
+        if bypass is None or self.bypass_alpha == 0:
+            return word, None
+        return word, self.bypass_alpha * F.normalize(bypass, dim=-1)
 
     def rescaled(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give what M returns the length of a word, and take it apart."""
@@ -158,6 +166,7 @@ class NeTI(SpaceTimeWord):
         self.mapper.generator = generator  # nested dropout draws from it, too
         parts = torch.arange(distinct) + torch.rand(distinct, generator=generator)
         timesteps = (parts / distinct * num_train_timesteps).long()
+        timesteps = timesteps.clamp(max=num_train_timesteps - 1)  # it may round up
         return timesteps.repeat_interleave(2)[:count]
 
     def after_step(self, index: int) -> None:
@@ -165,6 +174,11 @@ class NeTI(SpaceTimeWord):
         self.mapper.generator = None
 
     # -- drawing ---------------------------------------------------------------------
+
+    @property
+    def nested_dropout(self) -> float:
+        """How often units are cut off in training."""
+        return self.mapper.nested_dropout
 
     @property
     def truncation_idx(self) -> int | None:

@@ -63,7 +63,7 @@ def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
             method.written = None
         step = F.normalize(bypass, dim=-1)[:, None] * state.norm(dim=-1, keepdim=True)
         moved = torch.where(own[..., None], state + method.bypass_alpha * step, state)
-        layers.append(encoder.text_model.final_layer_norm(moved))
+        layers.append(encoder.final_layer_norm(moved))
     return torch.stack(layers, 1)
 
 
