@@ -39,6 +39,18 @@ class Word(Protocol):
         """Differs whenever a dial stands otherwise."""
 
 
+def with_bypass(state: Tensor, bypass: Tensor, own: Tensor) -> Tensor:
+    """States (texts, tokens, dim) with a step at the word's own place: H + |H| bypass.
+
+    Args:
+        state: H, before the last LayerNorm.
+        bypass: the step in units of a state's length, (texts, 1, dim).
+        own: where the word is, (texts, tokens).
+    """
+    step = state.norm(dim=-1, keepdim=True) * bypass
+    return torch.where(own[..., None], state + step, state)
+
+
 class LayeredEncoder:
     """Encodes texts with the words that are attached to a base.
 
@@ -103,8 +115,7 @@ class LayeredEncoder:
         moved = state
         for (_, number), (_, bypass) in zip(self.numbers(), vectors, strict=True):
             if bypass is not None:
-                step = state.norm(dim=-1, keepdim=True) * of_texts(bypass)
-                moved = torch.where((ids == number)[..., None], moved + step, moved)
+                moved = with_bypass(moved, of_texts(bypass), ids == number)
         changed = moved is not state
         values = self._last_norm()(moved.to(state.dtype)) if changed else keys
         return tuple(kind.unflatten(0, (-1, layers)) for kind in (keys, values))
