@@ -14,6 +14,7 @@ from diffusers import StableDiffusionPipeline
 
 from perso_lite.concepts import Concept
 from perso_lite.front import Point, Points, measure, parser
+from perso_lite.method import Method
 from perso_lite.methods.extended_textual_inversion import ExtendedTextualInversion
 from perso_lite.methods.neti import NeTI
 from perso_lite.training import fit
@@ -40,9 +41,7 @@ def neti_points(
 ) -> Iterator[Point]:
     """NeTI as it learns; then, with what it learnt, truncated, and without bypass."""
     method = NeTI(base, *words(concept))
-    for step in fit(method, concept, max(LENGTHS)):
-        if step.index + 1 in LENGTHS:
-            yield f"neti {step.index + 1}", [method]
+    yield from as_it_learns(method, concept, "neti")
     method.save(folder / f"{concept.name}-neti.safetensors")
     yield from truncated(method, "truncated")
     method.truncation_idx, method.bypass_alpha = None, 0.0
@@ -82,9 +81,22 @@ def xti_points(
 ) -> Iterator[Point]:
     """XTI as it learns."""
     method = ExtendedTextualInversion(base, *words(concept))
+    yield from as_it_learns(method, concept, "xti")
+
+
+def shared_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """XTI with one vector for all layers: Textual Inversion at XTI's learning rate."""
+    method = ExtendedTextualInversion(base, *words(concept), shared=True)
+    yield from as_it_learns(method, concept, "xti shared")
+
+
+def as_it_learns(method: Method, concept: Concept, name: str) -> Iterator[Point]:
+    """A method after each of the training lengths."""
     for step in fit(method, concept, max(LENGTHS)):
         if step.index + 1 in LENGTHS:
-            yield f"xti {step.index + 1}", [method]
+            yield f"{name} {step.index + 1}", [method]
 
 
 POINTS: dict[str, Points] = {
@@ -92,6 +104,7 @@ POINTS: dict[str, Points] = {
     "undropped": undropped_points,
     "ablated": ablated_points,
     "xti": xti_points,
+    "shared": shared_points,
 }
 
 

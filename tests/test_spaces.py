@@ -25,6 +25,7 @@ def test_words_are_measured_in_all_spaces_and_with_all_dials(small, tmp_path):
         "neti without dropout truncated 4", "neti without dropout truncated 0",
         "neti knows neither", "neti knows timestep", "neti knows layer",
         "neti knows no bypass", "neti from a random start", "xti 1", "xti 2",
+        "xti shared 1", "xti shared 2",
     ]  # fmt: skip
     scores = {point: scores["instance"][0].tolist() for point, scores in found.items()}
     assert all(len(values) == 2 for values in scores.values())
