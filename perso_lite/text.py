@@ -142,7 +142,8 @@ def check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
     read = tokenizer.model_max_length - 1  # and the end token
     texts = base.maybe_convert_prompt(prompts, tokenizer)
     for ids in tokenizer(texts, verbose=False).input_ids:
-        lost = [i for i in ids[read:-1] if i >= tokenizer.vocab_size]
+        new = [i for i in ids[read:-1] if i >= tokenizer.vocab_size]
+        lost = [i for i in new if i not in ids[:read]]  # what is said before, is read
         if lost:
             (token,) = tokenizer.convert_ids_to_tokens(lost[:1])
             raise PersoError(
@@ -234,9 +235,9 @@ def _hook_embedding(
     def write(module: nn.Module, args: tuple[Tensor], embedded: Tensor) -> Tensor:
         index = seen.pop() - first  # (batch, tokens)
         ours = (index >= 0) & (index < count)
-        learned = vectors().to(embedded).expand(len(index), count, -1)
-        rows = torch.arange(len(index), device=index.device)[:, None]
-        learned = learned[rows, index.clamp(0, count - 1)]  # (batch, tokens, dim)
+        learned = vectors().to(embedded).expand(len(index), -1, -1)
+        places = index.clamp(0, count - 1)[..., None]
+        learned = learned.take_along_dim(places, dim=1)  # (batch, tokens, dim)
         return torch.where(ours[..., None], learned, embedded)
 
     return [
