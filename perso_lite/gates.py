@@ -12,6 +12,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.method import dials as method_dials
 from perso_lite.methods.perfusion import Perfusion
 from perso_lite.rank_one import similarities
 from perso_lite.text import encode_prompts
@@ -30,14 +31,9 @@ def dials(
         PersoError: a dial cannot stand so.
     """
     given = {"beta": beta, "tau": tau, "key_locking": key_locking}
-    before = {name: getattr(method, name) for name in given}
-    try:
-        for name, value in given.items():
-            setattr(method, name, before[name] if value is None else value)
+    turned = {name: value for name, value in given.items() if value is not None}
+    with method_dials(method, **turned):
         yield
-    finally:
-        for name, value in before.items():
-            setattr(method, name, value)
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ class LayeredText:
         self._texts = RememberedTexts(base)
         # of the present call of the U-Net: (batch,) and (batch, tokens, dim)
         self._timesteps, self._states = torch.zeros(0), None
-        self._recognised: tuple = (None, None, None)  # states, rows, ids
+        self._recognised: tuple = (None,) * 4  # states, tokenizer, rows, ids
         self._read: tuple = (None, None, None)  # states, rows, what is read there
 
     @contextmanager
@@ -51,10 +51,6 @@ class LayeredText:
             ):
                 stack.callback(hook.remove)
             yield
-
-    def words_changed(self) -> None:
-        """Look again at what is read, after a word came or left."""
-        self._recognised = self._read = (None, None, None)
 
     def encoded(self, ids: Tensor, timesteps: Tensor) -> States:
         """As `LayeredEncoder.encoded`; these are no prompts to be remembered."""
@@ -105,12 +101,14 @@ class LayeredText:
         last answers are kept: which texts they are from step to step, what is read for
         the length of a call (and of the backward pass after it).
         """
-        if self._recognised[0] is not states:
+        tokenizer = self.encoder.base.tokenizer  # another one if a word came or left
+        known, known_tokenizer, *_ = self._recognised
+        if known is not states or known_tokenizer is not tokenizer:
             rows, ids = self._texts.recognised(states)
             numbers = [number for _, number in self.encoder.numbers()]
             ours = torch.isin(ids, ids.new_tensor(numbers)).any(1)
-            self._recognised = (states, rows[ours], ids[ours])
-        _, rows, ids = self._recognised
+            self._recognised = (states, tokenizer, rows[ours], ids[ours])
+        *_, rows, ids = self._recognised
         if self._read[0] is not states:
             encoded = self.encoded(ids, self._timesteps[rows]) if len(rows) else None
             self._read = (states, rows, encoded)
@@ -131,12 +129,10 @@ def join_text(base: StableDiffusionPipeline, word: Word) -> Iterator[None]:
     present = present_text(base)
     with _layered(base) if present is None else nullcontext(present) as layered:
         layered.encoder.words.append(word)
-        layered.words_changed()
         try:
             yield
         finally:
             layered.encoder.words.remove(word)
-            layered.words_changed()
 
 
 @contextmanager

@@ -150,6 +150,23 @@ def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def dials(method: Method, **given: Any) -> Iterator[None]:
+    """Inside the `with` block, a method's dials stand as given, then as before.
+
+    Raises:
+        PersoError: a dial cannot stand so.
+    """
+    before = {name: getattr(method, name) for name in given}
+    try:
+        for name, value in given.items():
+            setattr(method, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(method, name, value)
+
+
 def dials_of(method: Method) -> dict[str, bool | int | float | str | None]:
     """Whatever about a method is a plain number, word or switch."""
     plain = (bool, int, float, str, type(None))

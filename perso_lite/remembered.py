@@ -19,6 +19,7 @@ from perso_lite.layers import call_argument
 REMEMBERED = 64  # encodings; drawing needs two: prompts and negative prompts
 
 Names = list[tuple[str, ...]]  # for each text, the new words it says
+Entry = tuple[Tensor, Tensor, Names]  # ids (texts, tokens), states, names
 
 
 class RememberedTexts:
@@ -30,7 +31,7 @@ class RememberedTexts:
 
     def __init__(self, base: StableDiffusionPipeline):
         self._base = base
-        self._texts: deque[tuple[Tensor, Tensor, Names]] = deque(maxlen=REMEMBERED)
+        self._texts: deque[Entry] = deque(maxlen=REMEMBERED)
         self.paused = False
 
     @contextmanager
@@ -76,28 +77,26 @@ class RememberedTexts:
             Which rows, (rows,), and the ids of their tokens, (rows, tokens).
         """
         found: dict[int, Tensor] = {}
-        used = []
-        for entry in list(self._texts):
-            ids, encoded, names = entry
-            if encoded.shape[1:] != states.shape[1:]:
-                continue
-            # (batch, texts, tokens, dim)
-            equal = states[:, None] == encoded.to(states)[None]
-            places = equal.flatten(2).all(2).nonzero().tolist()
-            present = self._new_words(ids) if places else []
-            same = [
-                (row, text)
-                for row, text in places
-                if names[text] and present[text] == names[text]
-            ]
-            found |= {row: ids[text] for row, text in same}
-            if same:
-                used.append(entry)
+        older, used = [], []
+        for entry in self._texts:
+            places = self._places(entry, states)
+            found |= {row: entry[0][text] for row, text in places}
+            (used if places else older).append(entry)
         # what is in use goes to the young end
-        others = [text for text in self._texts if not any(text is e for e in used)]
-        self._texts = deque([*others, *used], maxlen=REMEMBERED)
+        self._texts = deque([*older, *used], maxlen=REMEMBERED)
         if not found:
             nothing = torch.zeros(0, dtype=torch.long, device=states.device)
             return nothing, nothing.reshape(0, states.shape[1])
         rows = torch.tensor(list(found), device=states.device)
         return rows, torch.stack(list(found.values()))
+
+    def _places(self, entry: Entry, states: Tensor) -> list[tuple[int, int]]:
+        """Which rows of states are which texts of an entry."""
+        ids, encoded, names = entry
+        if encoded.shape[1:] != states.shape[1:]:
+            return []
+        # (batch, texts, tokens, dim)
+        equal = states[:, None] == encoded.to(states)[None]
+        places = equal.flatten(2).all(2).nonzero().tolist()
+        present = self._new_words(ids) if places else []
+        return [(r, t) for r, t in places if names[t] and present[t] == names[t]]

@@ -114,6 +114,16 @@ def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
     )
 
 
+def vector_of(base: StableDiffusionPipeline, word: str) -> Tensor:
+    """A copy of a word's row in the embedding table, (dim,) float32.
+
+    Raises:
+        PersoError: the word is not one token of this base.
+    """
+    table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
+    return table[single_token_id(base.tokenizer, word)].detach().float().clone()
+
+
 def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
     """Text states of prompts, as the stock pipeline computes them.
 

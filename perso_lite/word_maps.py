@@ -5,31 +5,12 @@ of its hidden units it may use, and how far the bypass goes, can be turned witho
 training (`methods/neti.py`); `mapper_panels.py` turns them by hand.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
 from perso_lite.errors import PersoError
+from perso_lite.method import dials
 from perso_lite.methods.neti import NeTI
-
-
-@contextmanager
-def dials(method: NeTI, **given: float | None) -> Iterator[None]:
-    """Inside the `with` block, `truncation_idx` or `bypass_alpha` stand as given.
-
-    Raises:
-        PersoError: a dial cannot stand so.
-    """
-    before = {name: getattr(method, name) for name in given}
-    try:
-        for name, value in given.items():
-            setattr(method, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(method, name, value)
 
 
 @torch.no_grad()

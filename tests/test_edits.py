@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from given import hooks_of
 
 from perso_lite import (
     Perfusion,
@@ -78,17 +79,6 @@ def formula(states, weight, concepts, kind, part):
         target = concept.targets(kind)[part].double()
         answer = answer + torch.sigmoid((share - beta) / tau) * target
     return answer
-
-
-def hooks_of(base):
-    parts = (base.text_encoder, base.unet, base.vae)
-    modules = [module for part in parts for module in part.modules()]
-    return [
-        (hook, module)
-        for module in modules
-        for hooks in (module._forward_hooks, module._forward_pre_hooks)
-        for hook in hooks.values()
-    ]
 
 
 # -- what reaches the layers -----------------------------------------------------------

@@ -489,3 +489,13 @@ def test_words_are_read_in_half_precision(own_tiny):
     with word.attach(own_tiny):
         coarse = generate(own_tiny, PROMPT, **OPTIONS)
     assert (fine - coarse.float()).abs().mean() < 0.02
+
+
+def test_a_text_that_says_two_words_is_left_alone_when_one_has_gone(
+    tiny, word, latents
+):
+    with word.attach(tiny):
+        with TextualInversion(tiny, "cat", "<cat>").attach(tiny):
+            states = encode_prompts(tiny, ["a <cat> on a <toy>"])
+            assert not torch.equal(read(tiny, states, latents)[0][:, 0], states)
+        assert torch.equal(read(tiny, states, latents)[0][:, 0], states)

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from perso_lite.space_time import SpaceTimeWord
-from perso_lite.text import single_token_id
+from perso_lite.text import vector_of
 
 
 class ExtendedTextualInversion(SpaceTimeWord):
@@ -51,10 +51,8 @@ class ExtendedTextualInversion(SpaceTimeWord):
         super().__init__(base, class_word, placeholder_token)
         self.initializer_token = initializer_token or class_word.split(" ")[-1]
         self.shared, self.learning_rate = shared, learning_rate
-        table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
-        start = table[single_token_id(base.tokenizer, self.initializer_token)]
-        count = 1 if shared else self.num_layers
-        start = start.detach().float().expand(count, -1).clone()
+        start = vector_of(base, self.initializer_token)
+        start = start.repeat(1 if shared else self.num_layers, 1)
         self.table = nn.Parameter(start)  # (layers or 1, dim)
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, None]:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from perso_lite.errors import PersoError
 from perso_lite.mapper import HIDDEN, SpaceTimeMapper
 from perso_lite.space_time import SpaceTimeWord
-from perso_lite.text import single_token_id
+from perso_lite.text import vector_of
 
 NORM_MODES = ("joint", "word")
 
@@ -102,9 +102,7 @@ class NeTI(SpaceTimeWord):
                 nested_dropout=nested_dropout,
                 positional_encoding=positional_encoding,
             )
-        table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
-        start = table[single_token_id(base.tokenizer, self.initializer_token)]
-        start = start.detach().float().cpu()
+        start = vector_of(base, self.initializer_token).cpu()
         self.register_buffer("target_norm", start.norm())
         self.start_at_class = start_at_class
         if (

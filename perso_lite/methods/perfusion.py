@@ -31,9 +31,9 @@ from perso_lite.rank_one import check_gate
 from perso_lite.text import (
     LearnedTokens,
     check_placeholder,
-    single_token_id,
     state_in_sentences,
     token_names,
+    vector_of,
 )
 
 
@@ -106,9 +106,8 @@ class Perfusion(Method):
         self.register_buffer("inverse_covariance", inverse, persistent=False)
 
         # v*, the word's own vector, starts as the class word's.
-        table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
-        start = table[single_token_id(base.tokenizer, self.initializer_token)]
-        self.embedding = nn.Parameter(start.detach().float().clone()[None])  # (1, dim)
+        start = vector_of(base, self.initializer_token)[None]
+        self.embedding = nn.Parameter(start)  # (1, dim)
         self.tokens = LearnedTokens(token_names(placeholder_token, 1))
 
         # i*: the text state that the gate looks for; it follows the word as it learns.

@@ -30,8 +30,8 @@ from perso_lite.method import Method
 from perso_lite.text import (
     LearnedTokens,
     check_placeholder,
-    single_token_id,
     token_names,
+    vector_of,
 )
 
 
@@ -73,9 +73,8 @@ class TextualInversion(Method):
         self.learning_rate = learning_rate
 
         # v starts as the class word: the concept is at least one of those.
-        table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
-        start = table[single_token_id(base.tokenizer, self.initializer_token)]
-        vectors = start.detach().float().expand(num_vectors, -1).clone()
+        start = vector_of(base, self.initializer_token)
+        vectors = start.repeat(num_vectors, 1)
         self.vectors = nn.Parameter(vectors)  # (num_vectors, dim)
 
         # c(y; v): the text encoder reads v wherever the caption says the word.
