@@ -10,7 +10,7 @@ from perso_lite import import_quietly
 from perso_lite.errors import PersoError
 
 # commands with a parser of their own
-FORWARDED = {"pretrain": "pretrain", "evaluate": "comparison"}
+FORWARDED = {"pretrain": "commands.pretrain", "evaluate": "commands.evaluate"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     tour.add_argument("--steps", type=positive, default=100)
     tour.add_argument("--method", default="perfusion")
     tour.add_argument("--out", type=Path, default=Path("tour"), help="folder")
-    tour.set_defaults(run=later("tour", "run_tour"))
+    tour.set_defaults(run=later("commands.tour", "run_tour"))
 
     learn = commands.add_parser("personalize", help="teach it your own pictures")
     learn.add_argument("pictures", help="folder of pictures, or a shipped concept")
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     learn.add_argument("--steps", type=positive, default=300)
     # the one that any base can do without preparation
     learn.add_argument("--method", default="textual-inversion")
-    learn.set_defaults(run=later("personalize", "run_personalize"))
+    learn.set_defaults(run=later("commands.personalize", "run_personalize"))
     for command in (tour, learn):
         command.add_argument(
             "--placeholder-token", help="the new word; default: like the file, <file>"
@@ -115,7 +115,7 @@ def positive(text: str) -> int:
 def run_generate(options: argparse.Namespace) -> None:
     """Draw prompts with one or several learned concepts."""
     from perso_lite import attached, generate, load_base, load_method
-    from perso_lite.plots import save_picture
+    from perso_lite.figures.pictures import save_picture
 
     names = options.placeholder_token or [None] * len(options.concept)
     if len(names) != len(options.concept):

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from perso_lite.base import base_name, fingerprint
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.tokens import TEMPLATES, encode_prompts
 from perso_lite.files import write_tensors
-from perso_lite.text import TEMPLATES, encode_prompts
 
 FORMAT_VERSION = "1"
 

@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 
 from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.tokens import check_length
 from perso_lite.files import check_writable
 from perso_lite.method import Method
-from perso_lite.text import check_length
 
 
 @dataclass

@@ -8,11 +8,11 @@ import signal
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import WORDS, tiny_pipeline
+from tiny_pipeline import WORDS, tiny_pipeline
 
 from perso_lite.base import BASE_FOLDER, load_base
 from perso_lite.concepts import Concept
-from perso_lite.covariance import estimate_covariance
+from perso_lite.methods.perfusion.covariance import estimate_covariance
 
 
 @pytest.fixture(scope="session")

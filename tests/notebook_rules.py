@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import nbformat
 from nbformat import NotebookNode
 
-from perso_lite.syntax import definitions
+from perso_lite.teaching.same_code import definitions
 
 ROOT = Path(__file__).resolve().parents[1]
 # drafts start with an underscore and are nobody's business
@@ -448,7 +448,7 @@ def key_lines_are_the_librarys(notebook: NotebookNode, path: Path) -> list[str]:
 
 
 def solutions_are_the_librarys(notebook: NotebookNode, path: Path) -> list[str]:
-    library, found = path.parents[1] / "perso_lite" / "solutions.py", []
+    library, found = path.parents[1] / "perso_lite" / "teaching" / "solutions.py", []
     for solution in SOLUTION.findall(markdown(notebook)):
         if not (block := PYTHON_BLOCK.search(solution)):
             found.append("A folded solution has no python block.")

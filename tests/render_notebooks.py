@@ -31,7 +31,7 @@ from notebook_rules import NOTEBOOKS, numbered, read, share_compared
 from PIL import Image
 
 from perso_lite.files import write_atomically
-from perso_lite.panel import WIDGET_VIEW
+from perso_lite.teaching.panel import WIDGET_VIEW
 
 # what any Python 3 kernel may run; the patch version would change with the machine
 METADATA = {

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from tiny import tiny_pipeline
+from tiny_pipeline import tiny_pipeline
 
 from perso_lite import PersoError, TextualInversion, fit, load_base, load_method
 from perso_lite.training import draw_batch, fit_with_bar, prepare

@@ -7,15 +7,15 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
-from perso_lite.covariance import HEADER_KEY
 from perso_lite.errors import PersoError
 from perso_lite.files import read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
-from perso_lite.methods.custom_diffusion import CustomDiffusion
-from perso_lite.methods.dreambooth_lora import DreamBoothLoRA
-from perso_lite.methods.extended_textual_inversion import ExtendedTextualInversion
-from perso_lite.methods.neti import NeTI
-from perso_lite.methods.perfusion import Perfusion
+from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
+from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
+from perso_lite.methods.perfusion.covariance import HEADER_KEY
+from perso_lite.methods.perfusion.perfusion import Perfusion
+from perso_lite.methods.space_time.neti import NeTI
+from perso_lite.methods.space_time.xti import ExtendedTextualInversion
 from perso_lite.methods.textual_inversion import TextualInversion
 
 METHODS: dict[str, type[Method]] = {

@@ -1,5 +1,1 @@
-"""Pretraining of the shipped base model, stage by stage: `main` runs it."""
-
-from perso_lite.pretrain.command import main
-
-__all__ = ["main"]
+"""Pretraining of the shipped base model and of the judges, stage by stage."""

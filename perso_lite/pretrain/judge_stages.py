@@ -5,10 +5,16 @@ import argparse
 import torch
 from accelerate import Accelerator
 
+from perso_lite.evaluation.judges import (
+    AttributeReader,
+    FaceReader,
+    InstanceEncoder,
+    save_judge,
+)
 from perso_lite.files import folder_written_whole
-from perso_lite.judges import AttributeReader, FaceReader, InstanceEncoder, save_judge
+from perso_lite.pretrain.checkpoint_parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
-from perso_lite.pretrain.judges import (
+from perso_lite.pretrain.judge_training import (
     TrainableEncoder,
     encoder_loss,
     face_accuracy,
@@ -18,7 +24,6 @@ from perso_lite.pretrain.judges import (
     reader_loss,
 )
 from perso_lite.pretrain.loop import Stage, train
-from perso_lite.pretrain.parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_of
 from perso_lite.pretrain.stages import (
     FRESH_PICTURES,

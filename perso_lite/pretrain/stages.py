@@ -21,6 +21,14 @@ from perso_lite.pretrain.autoencoder import (
     encoded_pictures,
     scaling_factor,
 )
+from perso_lite.pretrain.checkpoint_parts import (
+    checkpoint_of,
+    first_weights,
+    load_autoencoder,
+    load_text_encoder,
+    shipped_part,
+    tokenizer_of,
+)
 from perso_lite.pretrain.clip import (
     build_clip,
     caption_accuracy,
@@ -29,14 +37,6 @@ from perso_lite.pretrain.clip import (
 )
 from perso_lite.pretrain.export import export, pipeline_of
 from perso_lite.pretrain.loop import Stage, train
-from perso_lite.pretrain.parts import (
-    checkpoint_of,
-    first_weights,
-    load_autoencoder,
-    load_text_encoder,
-    shipped_part,
-    tokenizer_of,
-)
 from perso_lite.pretrain.pictures import painted_pictures
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,

@@ -15,10 +15,10 @@ from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError
 from perso_lite.world.backdrops import MOOD_NUMBERS
 from perso_lite.world.captions import Words, parse, vocabulary
-from perso_lite.world.concepts import thing_from_truth
 from perso_lite.world.people import THETA, people_names, people_thetas
 from perso_lite.world.render import render
 from perso_lite.world.scenes import Scene, Thing, sample_instance
+from perso_lite.world.shipped_concepts import thing_from_truth
 from perso_lite.world.toys import FAMILIES, FAMILY_OF
 
 SOMETHING = "it"  # no word of the world: stands for the placeholder in a sentence

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perso_lite import generate, load_base, load_concept
-from perso_lite.methods.neti import NeTI
+from perso_lite.methods.space_time.neti import NeTI
 
 PROMPT = "a photo of a {} on a beach"
 STEPS = 10  # of denoising

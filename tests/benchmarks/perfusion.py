@@ -20,10 +20,10 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 
 from perso_lite import attached, encode_prompts, fit, load_base, load_concept
 from perso_lite.concepts import Concept
+from perso_lite.evaluation.bootstrap import bootstrap_interval
 from perso_lite.method import Method
-from perso_lite.methods.perfusion import Perfusion
+from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.sampling import denoise, starting_noise
-from perso_lite.statistics import bootstrap_interval
 from perso_lite.training import draw_batch, prepare, train_step
 
 TOYS = ("dotty-teddy", "star-rocket", "patch-dog", "checked-mug")

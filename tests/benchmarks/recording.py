@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from perso_lite import encode_prompts, load_base
-from perso_lite.attention import record_attention
-from perso_lite.exchange import exchanged
+from perso_lite.attention.record import record_attention
+from perso_lite.attention.swap import exchanged
 from perso_lite.sampling import denoise, starting_noise
 
 BAR = 1.05

@@ -29,9 +29,9 @@ from perso_lite import (
     read_attribute,
     score_concept,
 )
-from perso_lite.evaluation import ConceptScores
-from perso_lite.judges import Judges
-from perso_lite.plots import SheetRow, as_images, save_picture
+from perso_lite.evaluation.judges import Judges
+from perso_lite.evaluation.scores import ConceptScores
+from perso_lite.figures.pictures import SheetRow, as_images, save_picture
 from perso_lite.world.captions import caption
 from perso_lite.world.render import render
 from perso_lite.world.scenes import sample_scene

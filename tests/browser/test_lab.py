@@ -25,29 +25,29 @@ BYTES = """async image => {
 # -- notebooks -------------------------------------------------------------------------
 
 CELLS = (
-    """from perso_lite.panels import Panel, choice, slider
+    """from perso_lite.teaching.panels import Panel, choice, slider
 from PIL import Image
 def draw(side, colour): return Image.new("RGB", (side, side), colour)
 Panel(draw, side=slider([60, 90, 120]), colour=choice(["red", "blue"]))""",
-    """from perso_lite.panels import attention_explorer
+    """from perso_lite.teaching.panels import attention_explorer
 with perso_lite.record_attention(base, keep_steps=True) as maps:
     picture = perso_lite.generate(base, "a cat on snow", num_inference_steps=3)[0]
 attention_explorer(maps, picture)""",
-    """from perso_lite.panels import training_scrubber
+    """from perso_lite.teaching.panels import training_scrubber
 pictures = [[picture], [picture.rotate(90)], [picture.rotate(180)]]
 training_scrubber([0, 10, 20], pictures, [1 / step for step in range(1, 21)])""",
-    """from perso_lite.panels import prompt_box
+    """from perso_lite.teaching.panels import prompt_box
 prompt_box(base, num_inference_steps=2)""",
 )
 
 GATE = """import torch
-from perso_lite.covariance import TextCovariance, text_fingerprint
-from perso_lite.panels import gate_explorer
+from perso_lite.methods.perfusion.covariance import TextCovariance, text_fingerprint
+from perso_lite.teaching.panels import gate_explorer
 covariance = TextCovariance(torch.eye(32), text_fingerprint(base), captions=1)
 toy = perso_lite.Perfusion(base, "teddy", covariance=covariance)
 gate_explorer(base, toy, num_inference_steps=2)"""
 
-TRUNCATION = """from perso_lite.panels import truncation_explorer
+TRUNCATION = """from perso_lite.teaching.panels import truncation_explorer
 toy = perso_lite.NeTI(base, "teddy", truncation_idx=4)
 truncation_explorer(base, toy, num_inference_steps=2)"""
 

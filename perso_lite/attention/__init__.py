@@ -1,0 +1,1 @@
+"""Where words look in a picture: record, read and change cross-attention."""

@@ -1,0 +1,91 @@
+"""Whether words look at the things they name: attention maps against exact masks.
+
+A generated picture has no true mask, but a painted one has. So a painted picture is
+noised to some timestep, the U-Net is asked for the noise under the picture's own
+prompt, and what its words look at meanwhile is compared with where things really are.
+"""
+
+import json
+from collections.abc import Sequence
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from perso_lite.attention.maps import AttentionMaps
+from perso_lite.attention.record import record_attention
+from perso_lite.conditioning.cross_attention import Layers
+from perso_lite.conditioning.tokens import encode_prompts
+from perso_lite.evaluation.metrics import AttentionScore, attention_against_mask
+from perso_lite.files import DATA_FOLDER
+from perso_lite.world.oracle import read_prompt
+
+
+def single_toy_prompts(count: int) -> tuple[list[str], list[str]]:
+    """Prompts of the base's evaluation that show one toy and name its class.
+
+    Returns:
+        The first `count` of them, and their class words.
+    """
+    entries = json.loads((DATA_FOLDER / "prompts" / "base.json").read_text())
+    prompts, class_words = [], []
+    for prompt in (e["prompt"] for e in entries if e["kind"] == "seen"):
+        words, _ = read_prompt(prompt)
+        class_word = words.things[0][0]
+        if len(words.things) == 1 and class_word in prompt.split():
+            prompts.append(prompt)
+            class_words.append(class_word)
+    return prompts[:count], class_words[:count]
+
+
+@torch.no_grad()
+def noised_maps(
+    base: StableDiffusionPipeline,
+    prompts: str | Sequence[str],
+    pictures: Tensor,
+    timestep: int,
+    seed: int = 0,
+    batch_size: int = 25,
+) -> AttentionMaps:
+    """Record the attention of one U-Net call on noised pictures.
+
+    Args:
+        base: a pipeline, with or without concepts attached.
+        prompts: what the pictures show, one for all or one each.
+        pictures: (pictures, 3, height, width) in [0, 1].
+        timestep: how much noise, 0 to 999.
+        seed: of the noise.
+        batch_size: pictures looked at together.
+    """
+    prompts = [prompts] * len(pictures) if isinstance(prompts, str) else list(prompts)
+    states = encode_prompts(base, prompts)  # (pictures, tokens, dim)
+    pictures = pictures.to(states) * 2 - 1
+    latents = base.vae.encode(pictures).latent_dist.mode()
+    latents = latents * base.vae.config.scaling_factor  # (pictures, channels, h, w)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    timesteps = torch.full((len(latents),), timestep, device=latents.device)
+    noisy = base.scheduler.add_noise(latents, noise.to(latents), timesteps)
+    with record_attention(base, prompts=prompts, guided=False) as maps:
+        for start in range(0, len(noisy), batch_size):
+            here = slice(start, start + batch_size)
+            base.unet(noisy[here], timestep, encoder_hidden_states=states[here])
+    return maps
+
+
+def word_overlap(
+    maps: AttentionMaps,
+    words: str | Sequence[str],
+    masks: Tensor,
+    layers: Layers = None,
+) -> AttentionScore:
+    """Compare the maps of words with the masks of what they name.
+
+    Args:
+        maps: of as many pictures as there are masks.
+        words: one for all pictures, or one each.
+        masks: (pictures, 1, any height, any width) in [0, 1].
+        layers: as in `AttentionMaps.word`; default: all.
+    """
+    words = [words] * len(masks) if isinstance(words, str) else words
+    heat = [maps.word(word, i, layers=layers) for i, word in enumerate(words)]
+    return attention_against_mask(torch.stack(heat), masks)

@@ -1,0 +1,1 @@
+"""What `python -m perso_lite` can do, one module per command."""

@@ -1,0 +1,113 @@
+"""Words in the spaces P, P+ and P*: how fast they are learnt, and what their dials do.
+
+`python -m perso_lite evaluate neti` teaches the base each shipped toy with NeTI and
+XTI, looks at several training lengths, cuts the mapper off at several units, with and
+without nested dropout, and trains it without timestep, layer, both, or bypass. Scores,
+prompts and seeds are those of `evaluate front`, so that Textual Inversion, class prior
+and oracle can be taken from there.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+
+from perso_lite.commands.evaluate_tradeoff import Point, Points, measure, parser
+from perso_lite.concepts import Concept
+from perso_lite.method import Method
+from perso_lite.methods.space_time.neti import NeTI
+from perso_lite.methods.space_time.xti import ExtendedTextualInversion
+from perso_lite.training import fit
+
+LENGTHS = (25, 50, 100, 200)  # training steps after which NeTI and XTI are looked at
+TRUNCATIONS = (64, 32, 16, 8, 4, 0)  # units that are kept, after the longest
+EQUAL_STEPS = 100  # after which what the mapper knows is compared
+ABLATIONS = {
+    "neti knows neither": {"over_time": False, "over_layers": False},
+    "neti knows timestep": {"over_layers": False},
+    "neti knows layer": {"over_time": False},
+    "neti knows no bypass": {"bypass": False},
+    "neti from a random start": {"start_at_class": False},
+}
+
+
+def words(concept: Concept) -> tuple[str, str]:
+    """What the concept is, and what it is called."""
+    return concept.class_word, concept.placeholder_token
+
+
+def neti_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """NeTI as it learns; then, with what it learnt, truncated, and without bypass."""
+    method = NeTI(base, *words(concept))
+    yield from as_it_learns(method, concept, "neti")
+    method.save(folder / f"{concept.name}-neti.safetensors")
+    yield from truncated(method, "truncated")
+    method.truncation_idx, method.bypass_alpha = None, 0.0
+    yield "neti drawn without bypass", [method]
+
+
+def truncated(method: NeTI, name: str) -> Iterator[Point]:
+    """A mapper cut off at several units."""
+    for method.truncation_idx in TRUNCATIONS:
+        yield f"neti {name} {method.truncation_idx}", [method]
+
+
+def undropped_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """NeTI trained without nested dropout, whole and cut off."""
+    method = NeTI(base, *words(concept), nested_dropout=0.0)
+    for _ in fit(method, concept, max(LENGTHS)):
+        pass
+    yield "neti without dropout", [method]
+    yield from truncated(method, "without dropout truncated")
+
+
+def ablated_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """NeTI that knows less, or starts elsewhere, after equally many steps."""
+    for name, options in ABLATIONS.items():
+        method = NeTI(base, *words(concept), **options)
+        for _ in fit(method, concept, EQUAL_STEPS):
+            pass
+        yield name, [method]
+
+
+def xti_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """XTI as it learns."""
+    method = ExtendedTextualInversion(base, *words(concept))
+    yield from as_it_learns(method, concept, "xti")
+
+
+def shared_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """XTI with one vector for all layers: Textual Inversion at XTI's learning rate."""
+    method = ExtendedTextualInversion(base, *words(concept), shared=True)
+    yield from as_it_learns(method, concept, "xti shared")
+
+
+def as_it_learns(method: Method, concept: Concept, name: str) -> Iterator[Point]:
+    """A method after each of the training lengths."""
+    for step in fit(method, concept, max(LENGTHS)):
+        if step.index + 1 in LENGTHS:
+            yield f"{name} {step.index + 1}", [method]
+
+
+POINTS: dict[str, Points] = {
+    "neti": neti_points,
+    "undropped": undropped_points,
+    "ablated": ablated_points,
+    "xti": xti_points,
+    "shared": shared_points,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """`evaluate neti`."""
+    measure(parser("neti", __doc__, POINTS).parse_args(argv), POINTS, "neti.json")

@@ -1,0 +1,208 @@
+"""Two concepts in one picture: whether both are there, each in its own colour.
+
+`python -m perso_lite evaluate pairs` takes the concept files that `evaluate front` left
+behind, every one learned alone, attaches them two by two, reads the pictures and
+compares their sides with the concepts that should be there: the exact joint edit of
+Perfusion, the naive ones, two words of Textual Inversion, two LoRAs, and, for
+comparison, the bare words of the base.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from perso_lite.base import load_base
+from perso_lite.commands.evaluate import toys
+from perso_lite.commands.evaluate_tradeoff import EARLY
+from perso_lite.concepts import Concept, load_concept
+from perso_lite.evaluation.judges import ATTRIBUTES, Judges, load_judges
+from perso_lite.evaluation.metrics import instance_similarity, read_attributes
+from perso_lite.files import write_atomically
+from perso_lite.method import attached
+from perso_lite.methods import load_method
+from perso_lite.methods.perfusion.joint_edit import joint_edit
+from perso_lite.methods.perfusion.rank_one import EDITS
+from perso_lite.sampling import generate
+
+PAIR_PROMPTS = ("a {} next to a {}", "a photo of a {} next to a {} on a beach")
+PAIRS = 8
+FILES = {  # the ends of the files' names; Perfusion after half its steps (ours)
+    "perfusion": f"perfusion-local-{EARLY}",
+    "textual_inversion": "textual_inversion",
+    "dreambooth_lora": "dreambooth_lora",
+}
+ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS),
+        "textual_inversion", "dreambooth_lora")  # fmt: skip
+SIDE = 40  # pixels of 64: a square at the left or right that holds one of two things
+
+
+def colour_of(judges: Judges, concept: Concept) -> str:
+    """The colour that the reader sees in most of a concept's own pictures."""
+    labels = read_attributes(judges, (concept.pixels(64) + 1) / 2)
+    column = labels[:, list(ATTRIBUTES).index("color")].tolist()
+    return ATTRIBUTES["color"][Counter(column).most_common(1)[0][0]]
+
+
+def pairs_of(judges: Judges) -> list[tuple[Concept, Concept]]:
+    """Pairs of shipped toys of different colours: neighbours, then those two apart."""
+    concepts = [load_concept(name) for name in toys()]
+    colours = {concept.name: colour_of(judges, concept) for concept in concepts}
+    around = [
+        (one, concepts[(i + apart) % len(concepts)])
+        for apart in (1, 2)
+        for i, one in enumerate(concepts)
+    ]
+    chosen: dict[frozenset[str], tuple[Concept, Concept]] = {}
+    for one, other in around:
+        if colours[one.name] != colours[other.name]:
+            chosen.setdefault(frozenset((one.name, other.name)), (one, other))
+    return list(chosen.values())[:PAIRS]
+
+
+def read_pair(
+    judges: Judges, pictures: Tensor, one: Concept, other: Concept
+) -> dict[str, list[bool]]:
+    """What the reader finds in pictures that should show both concepts.
+
+    Returns:
+        For each picture whether it shows "both" things, both in their colours
+        ("right"), and at least one in the colour of the other ("swapped").
+    """
+    names = list(ATTRIBUTES)
+    labels = read_attributes(judges, pictures)
+    wanted = {c.class_word: colour_of(judges, c) for c in (one, other)}
+    found: dict[str, list[bool]] = {"both": [], "right": [], "swapped": []}
+    for row in labels.tolist():
+        said = {n: ATTRIBUTES[n][v] for n, v in zip(names, row, strict=True)}
+        seen = {
+            said["class"]: said["color"],
+            said["second class"]: said["second color"],
+        }
+        both = seen.keys() == wanted.keys()
+        exchanged = dict(zip(wanted, reversed(wanted.values()), strict=True))
+        found["both"].append(both)
+        found["right"].append(both and seen == wanted)
+        found["swapped"].append(
+            both and any(seen[thing] == exchanged[thing] for thing in wanted)
+        )
+    return found
+
+
+def likeness(
+    judges: Judges, pictures: Tensor, left: Concept, right: Concept
+) -> tuple[Tensor, Tensor]:
+    """How like the two sides are to the concepts that should be there, and swapped.
+
+    Returns:
+        For each picture the mean masked instance similarity of both sides to their own
+        concepts, (pictures,), and to the other's, (pictures,).
+    """
+    found = {}
+    for side, square in (
+        ("left", pictures[:, :, -SIDE:, :SIDE]),
+        ("right", pictures[:, :, -SIDE:, -SIDE:]),
+    ):
+        square = F.interpolate(square, (64, 64), mode="bilinear", antialias=True)
+        for name, concept in (("left", left), ("right", right)):
+            references = (concept.pixels(64) + 1) / 2
+            masks = concept.mask_tensor(64, 64)
+            found[side, name] = instance_similarity(
+                judges, square, references, True, masks
+            )
+    own = (found["left", "left"] + found["right", "right"]) / 2
+    return own, (found["left", "right"] + found["right", "left"]) / 2
+
+
+@contextmanager
+def pair_attached(
+    bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
+    row: str,
+    pair: tuple[Concept, Concept],
+    folder: Path,
+) -> Iterator[None]:
+    """Inside, the second base knows both concepts, in the way the row says."""
+    base, fast = bases
+    kind, _, edit = row.partition(" ")
+    if kind not in FILES:
+        yield
+        return
+    paths = [folder / f"{concept.name}-{FILES[kind]}.safetensors" for concept in pair]
+    methods = [load_method(path, base) for path in paths]
+    with ExitStack() as stack:
+        if edit:
+            stack.enter_context(joint_edit(fast, edit))
+        stack.enter_context(attached(fast, *methods))
+        yield
+
+
+def words_of(judges: Judges, row: str, pair: tuple[Concept, Concept]) -> list[str]:
+    """What stands in the prompts' slots."""
+    if row == "class words":
+        return [concept.class_word for concept in pair]
+    if row == "colour words":
+        return [f"{colour_of(judges, c)} {c.class_word}" for c in pair]
+    return [concept.placeholder_token for concept in pair]
+
+
+def pictures_read(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    row: str,
+    pair: tuple[Concept, Concept],
+    seeds: Sequence[int],
+    drawing: dict[str, float],
+) -> dict[str, list]:
+    """Draw a pair in both orders; what `read_pair` and `likeness` find there."""
+    found: dict[str, list] = {}
+    for left, right in (pair, pair[::-1]):
+        words = words_of(judges, row, (left, right))
+        prompts = [prompt.format(*words) for prompt in PAIR_PROMPTS]
+        drawn = generate(base, prompts, tuple(seeds), output_type="pt", **drawing)
+        said = read_pair(judges, drawn.float(), *pair)
+        own, other = likeness(judges, drawn.float(), left, right)
+        said |= {"own": own.tolist(), "other": other.tolist()}
+        for name, values in said.items():
+            rounded = [v if isinstance(v, bool) else round(v, 4) for v in values]
+            found.setdefault(name, []).extend(rounded)
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure all rows, and write them as one JSON file."""
+    options = parser().parse_args(argv)
+    base, judges = load_base(options.base), load_judges()
+    bases = base, load_base(options.base, dtype=torch.bfloat16)
+    table: dict[str, list[dict]] = {row: [] for row in ROWS}
+    drawing = {
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance,
+        "batch_size": 20,
+    }
+    for pair in tqdm(pairs_of(judges), desc="pairs"):
+        for row in ROWS:
+            with pair_attached(bases, row, pair, options.front):
+                seeds = range(options.seeds)
+                found = pictures_read(bases[1], judges, row, pair, seeds, drawing)
+            table[row].append({"pair": [concept.name for concept in pair]} | found)
+    write_atomically(options.out, (json.dumps(table) + "\n").encode())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite evaluate pairs`."""
+    p = argparse.ArgumentParser(prog="perso_lite evaluate pairs", description=__doc__)
+    p.add_argument("--front", type=Path, default=Path("evaluation/front"))
+    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
+    p.add_argument("--base", help="folder or hub id; default: the shipped base")
+    p.add_argument("--guidance", type=float, default=4.0)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--out", type=Path, default=Path("evaluation/pairs.json"))
+    return p

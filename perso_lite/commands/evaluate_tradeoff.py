@@ -1,0 +1,221 @@
+"""Concept against prompt: where every method lies on the plane, at many settings.
+
+`python -m perso_lite evaluate front` teaches the base each shipped toy with Perfusion
+(keys locked, and trained along) and with what it is compared with, stops the latter at
+several training lengths, and moves the former's dials: one file for the whole curve.
+What is drawn is scored on two axes, how like the concept it is and how much of its
+prompt it shows, beside the class prior and the oracle.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from perso_lite.attention.grounding import noised_maps, word_overlap
+from perso_lite.base import load_base
+from perso_lite.commands.evaluate import concept_prompts, toys
+from perso_lite.concepts import Concept, load_concept
+from perso_lite.evaluation.judges import Judges, load_judges
+from perso_lite.evaluation.scores import (
+    ConceptScores,
+    class_prior_scores,
+    oracle_scores,
+    score_concept,
+)
+from perso_lite.files import write_atomically
+from perso_lite.method import Method, attached
+from perso_lite.methods import METHODS
+from perso_lite.training import fit
+from perso_lite.world.oracle import true_pictures
+
+BETAS = (0.75, 0.65, 0.55, 0.45)  # as in a figure of the authors
+PERFUSION_STEPS = 200
+EARLY = 100  # steps after which a concept is kept for `evaluate pairs`, too
+LENGTHS = {  # training steps after which the others are looked at
+    "textual_inversion": (50, 100, 250),
+    "dreambooth_lora": (50, 100, 150),
+    "custom_diffusion": (50, 100, 150),
+}
+NOISE_LEVELS = (200, 400, 600, 800)
+# where the attention is looked into, too
+LOOKED_INTO = ("class prior", "perfusion local 0.65", "perfusion trained 0.65")
+
+Point = tuple[str, list[Method]]  # what the plane calls it, and what is attached
+
+
+def end_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """What the base draws anyway."""
+    yield "class prior", []
+
+
+def perfusion_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """One file with locked keys, moved along its dials; one with trained keys."""
+    for locking in ("local", "trained"):
+        method = METHODS["perfusion"](
+            base, concept.class_word, concept.placeholder_token, key_locking=locking
+        )
+        stem = folder / f"{concept.name}-perfusion-{locking}"
+        for step in fit(method, concept, PERFUSION_STEPS):
+            if step.index + 1 == EARLY:
+                method.save(f"{stem}-{EARLY}.safetensors")
+        method.save(f"{stem}.safetensors")
+        for lock in ("local", "global") if locking == "local" else ("trained",):
+            method.key_locking = lock
+            for method.beta in BETAS:
+                yield f"perfusion {lock} {method.beta}", [method]
+
+
+def other_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """The methods that have no dial, at several training lengths."""
+    for name, lengths in LENGTHS.items():
+        method = METHODS[name](base, concept.class_word, concept.placeholder_token)
+        for step in fit(method, concept, max(lengths)):
+            if step.index + 1 in lengths:
+                yield f"{name} {step.index + 1}", [method]
+        method.save(folder / f"{concept.name}-{name}.safetensors")
+
+
+# what yields the points of a concept, given base, concept and a folder for its files
+Points = Callable[[StableDiffusionPipeline, Concept, Path], Iterator[Point]]
+
+POINTS: dict[str, Points] = {
+    "ends": end_points,
+    "perfusion": perfusion_points,
+    "others": other_points,
+}
+
+
+def leaked(
+    base: StableDiffusionPipeline,
+    concept: Concept,
+    methods: list[Method],
+    prompts: list[str],
+    seeds: list[int],
+) -> Tensor:
+    """The share of its word's attention that is not on the concept, (values,).
+
+    Seen in true pictures with known masks, noised to several levels and drawn on once.
+    """
+    word = concept.placeholder_token if methods else concept.class_word
+    painted = [
+        true_pictures(prompt, 1, seed, 64, concept, "{}")
+        for prompt in prompts
+        for seed in seeds
+    ]
+    pictures, masks = (torch.cat(parts) for parts in zip(*painted, strict=True))
+    texts = [prompt.replace("{}", word) for prompt in prompts for _ in seeds]
+    shares = []
+    with attached(base, *methods):
+        for level in NOISE_LEVELS:
+            maps = noised_maps(base, texts, pictures, level)
+            shares.append(1 - word_overlap(maps, word, masks).inside)
+    return torch.stack(shares).mean(0)
+
+
+def told(scores: ConceptScores) -> dict[str, list[float]]:
+    """The scores of a point as JSON keeps them."""
+    values = {
+        "instance": scores.instance_masked,
+        "prompt": scores.prompt_accuracy,
+        "clip_image": scores.clip_image_masked,
+        "clip_text": scores.clip_text,
+    }
+    # JSON knows no NaN, which stands where a prompt asks for nothing
+    return {name: v[~v.isnan()].tolist() for name, v in values.items()}
+
+
+def measured(
+    bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
+    judges: Judges,
+    concept: Concept,
+    points_of: Points,
+    options: argparse.Namespace,
+) -> dict[str, dict[str, list[float]]]:
+    """The scores of one concept at one group of points.
+
+    `bases` are the same one twice: to learn on, and in bfloat16, which draws faster.
+    """
+    base, fast = bases
+    prompts, seeds = concept_prompts(), list(range(options.seeds))
+    drawing = {
+        "guidance_scale": options.guidance,
+        "num_inference_steps": options.steps,
+        "batch_size": 20,
+    }
+    told_of = (judges, concept, prompts, seeds)
+    points = {}
+    for name, methods in points_of(base, concept, options.out):
+        with attached(fast, *methods):
+            score = score_concept if methods else class_prior_scores
+            points[name] = told(score(fast, *told_of, **drawing))
+        if name in LOOKED_INTO:
+            shares = leaked(base, concept, methods, prompts[1:], seeds)
+            points[name]["leaked"] = shares.tolist()
+    if points_of is end_points:
+        points["oracle"] = told(oracle_scores(*told_of))
+    return points
+
+
+def main(argv: list[str] | None = None) -> None:
+    """`evaluate front`."""
+    measure(parser("front", __doc__, POINTS).parse_args(argv), POINTS, "front.json")
+
+
+def measure(
+    options: argparse.Namespace, groups: Mapping[str, Points], result: str
+) -> None:
+    """Measure all toys; a JSON file for each part, so an interrupted run goes on."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    base, judges = load_base(options.base), load_judges()
+    bases = base, load_base(options.base, dtype=torch.bfloat16)
+    for group in options.groups:
+        for name in tqdm(options.concepts or toys(), desc=group):
+            path = options.out / f"{name}-{group}.json"
+            if not path.exists():
+                concept = load_concept(name)
+                points = measured(bases, judges, concept, groups[group], options)
+                write_atomically(path, json.dumps(points).encode())
+    if all((options.out / f"{n}-{g}.json").exists() for n in toys() for g in groups):
+        write_atomically(options.out / result, gathered(options.out, groups).encode())
+
+
+def gathered(folder: Path, groups: Iterable[str] = POINTS) -> str:
+    """All parts in one: point -> score -> one list of values for each toy."""
+    front: dict[str, dict[str, list[list[float]]]] = {}
+    for group in groups:
+        for name in toys():
+            part = json.loads((folder / f"{name}-{group}.json").read_text())
+            for point, scores in part.items():
+                for score, values in scores.items():
+                    of_point = front.setdefault(point, {}).setdefault(score, [])
+                    of_point.append([round(value, 4) for value in values])
+    return json.dumps(front) + "\n"
+
+
+def parser(
+    command: str, description: str, groups: Iterable[str]
+) -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite evaluate <command>`."""
+    p = argparse.ArgumentParser(
+        prog=f"perso_lite evaluate {command}", description=description
+    )
+    p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
+    p.add_argument("--groups", nargs="+", default=list(groups), choices=list(groups))
+    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
+    p.add_argument("--base", help="folder or hub id; default: the shipped base")
+    p.add_argument("--guidance", type=float, default=4.0)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--out", type=Path, default=Path("evaluation") / command)
+    return p

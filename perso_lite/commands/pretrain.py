@@ -1,0 +1,162 @@
+"""The base from seeds, resumable at any point: `python -m perso_lite pretrain`.
+
+Stages run in order and each goes on from its last checkpoint: pictures are painted,
+the autoencoder learns to compress them, a small CLIP learns which caption belongs to
+which picture, and the U-Net learns to denoise latents given captions. Everything goes
+to `--folder` until `export` writes the finished diffusers folder. Judges learn next,
+and `measure` puts into `data/` everything that depends on the base; after any change of
+the base, `--stages export covariance measure` is enough.
+
+`--start-from data/base` goes on where an earlier training ended: where there is no
+checkpoint, the autoencoder and the U-Net begin with shipped weights, and parts that are
+not trained again are taken as they are. The text encoder always is: once shipped, it is
+frozen for good.
+
+On one device this is all there is to type. Several GPUs: `accelerate launch -m
+perso_lite pretrain`. Several CPU processes: `torchrun --nproc_per_node 2 -m perso_lite
+pretrain` with OMP_NUM_THREADS=1.
+"""
+
+import argparse
+import os
+import random
+import shutil
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from perso_lite.__main__ import main as run_command
+from perso_lite.base import load_base
+from perso_lite.commands import evaluate
+from perso_lite.methods.perfusion.covariance import estimate_covariance
+from perso_lite.pretrain.checkpoint_parts import tokenizer_of
+from perso_lite.pretrain.judge_stages import (
+    train_encoder,
+    train_judging_clip,
+    train_reader,
+)
+from perso_lite.pretrain.pictures import scene_of
+from perso_lite.pretrain.prompts import write_prompts
+from perso_lite.pretrain.stages import (
+    FRESH_SEED,
+    export_base,
+    fresh_pictures,
+    train_autoencoder,
+    train_clip,
+    train_unet,
+    world_pictures,
+)
+from perso_lite.pretrain.unet import save_sheet
+from perso_lite.world.captions import caption
+from perso_lite.world.render import render
+from perso_lite.world.shipped_concepts import write_concepts
+
+STAGES = (
+    "pictures", "autoencoder", "clip", "unet", "export", "covariance", "concepts",
+    "prompts", "reader", "instances", "faces", "clip-judge", "measure",
+)  # fmt: skip
+COVARIANCE_CAPTIONS = 20_000  # 100,000 in the paper, for a text encoder 4 times as wide
+WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
+
+
+def write_world_sheet(path: Path, size: int = 96) -> None:
+    """A sheet of the world as pretraining sees it, for the README."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
+    save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
+
+
+def write_covariance(output: Path) -> None:
+    """The covariance of a base's text states, from captions of the world.
+
+    It goes where Perfusion looks for it, `data/covariance`, wherever the base is.
+    """
+    captions = [
+        caption(scene_of(0, index), random.Random(f"covariance/{index}"))
+        for index in range(COVARIANCE_CAPTIONS)
+    ]
+    estimate_covariance(load_base(output), captions).save()
+
+
+def measure(output: Path, scratch: Path) -> None:
+    """All that is said about a base: the tables, a sample sheet, the tour's picture."""
+    shutil.rmtree(scratch, ignore_errors=True)  # what was measured of another base
+    processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
+    where = ["--base", str(output), "--out", str(scratch)]
+    evaluate.main(["base", *where, "--processes", processes])
+    known = ["--methods", "textual_inversion", "--seeds", "2"]  # others: the front
+    evaluate.main(["methods", *where, *known])
+    evaluate.main(["front", *where])
+    evaluate.main(["neti", *where])
+    pairs = [*where[:2], "--front", str(scratch), "--out", str(scratch / "pairs.json")]
+    evaluate.main(["pairs", *pairs])
+    run_command(["tour", *where])
+    for name in ("base.json", "methods.json", "front.json", "pairs.json", "neti.json"):
+        shutil.copy(scratch / name, output.parent / "judges" / name)
+    shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
+    shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m perso_lite pretrain`."""
+    p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
+    p.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    p.add_argument("--folder", type=Path, default=Path("checkpoints"))
+    p.add_argument("--size", type=int, default=64, choices=(64, 128))
+    p.add_argument("--pictures", type=int, default=81920)
+    p.add_argument("--batch", type=int, default=16, help="per process, autoencoder")
+    p.add_argument("--autoencoder-steps", type=int, default=6000)
+    p.add_argument("--clip-batch", type=int, default=128, help="per process")
+    p.add_argument("--clip-steps", type=int, default=2000)
+    p.add_argument("--unet-batch", type=int, default=32, help="per process")
+    p.add_argument("--unet-steps", type=int, default=20000)
+    p.add_argument("--reader-steps", type=int, default=6000)
+    p.add_argument("--encoder-steps", type=int, default=3000)
+    p.add_argument("--start-from", help="a base whose weights stages begin with")
+    p.add_argument("--sample-minutes", type=float, default=10)
+    p.add_argument("--output", type=Path, default=Path("data/base"))
+    return p
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the stages that were asked for, in order."""
+    options = parser().parse_args(argv)
+    options.cache = options.folder / "cache"
+    options.folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    options.device = accelerator.device.type
+    set_seed(0)
+    if WITH_WORDS.intersection(options.stages):
+        with accelerator.main_process_first():
+            tokenizer_of(options)
+    if "pictures" in options.stages:
+        with accelerator.main_process_first():
+            world_pictures(options)
+            fresh_pictures(options)
+    if "autoencoder" in options.stages:
+        train_autoencoder(options, accelerator)
+    if "clip" in options.stages:
+        train_clip(options, accelerator)
+    if "unet" in options.stages:
+        train_unet(options, accelerator)
+    if "export" in options.stages and accelerator.is_main_process:
+        export_base(options)
+    if "covariance" in options.stages and accelerator.is_main_process:
+        write_covariance(options.output)
+    if "concepts" in options.stages and accelerator.is_main_process:
+        write_concepts(options.output.parent / "concepts", options.size)
+        write_world_sheet(options.output.parent / "pictures" / "world.png")
+    if "prompts" in options.stages and accelerator.is_main_process:
+        write_prompts(options.output.parent / "prompts")
+    if "reader" in options.stages:
+        train_reader(options, accelerator)
+    for name in ("instances", "faces"):
+        if name in options.stages:
+            train_encoder(options, accelerator, name)
+    if "clip-judge" in options.stages:
+        train_judging_clip(options, accelerator)
+    if "measure" in options.stages and accelerator.is_main_process:
+        measure(options.output, options.folder / "measured")
+    accelerator.end_training()

@@ -1,0 +1,1 @@
+"""Pictures about pictures, and charts; they draw what they are given."""

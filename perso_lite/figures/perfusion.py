@@ -1,0 +1,183 @@
+"""Charts of gates beside the picture they made: how far each word opens them.
+
+The panels in `gate_panels.py` draw these anew at every turn of a dial.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from perso_lite.methods.perfusion.rank_one import gate
+
+PINK, BLUE, GREY, DARK = "#d6277f", "#2878b5", "0.55", "0.25"
+
+
+def curve_figure(
+    picture: Image.Image,
+    caption: str,
+    shares: Mapping[str, Tensor],
+    words: Sequence[str],
+    placeholder_token: str,
+    beta: float,
+    tau: float,
+) -> Figure:
+    """One gate over s, with every token where it stands on it, and a picture.
+
+    Args:
+        picture: at the right.
+        caption: stands above it.
+        shares: s of the "words", (words,), and of what is marked in grey, (1,), by its
+            name.
+        words: of the prompt.
+        placeholder_token: the concept's word, which is pink.
+        beta: the share at which the gate is half open.
+        tau: how soft it is.
+    """
+    figure, axis = _beside(picture, caption)
+    low, high = (float(pick(torch.cat([*shares.values()]))) for pick in (min, max))
+    s = torch.linspace(min(-0.3, low - 0.05), max(1.3, high + 0.05), 400)
+    axis.plot(s.numpy(), s.numpy(), ":", color=GREY, label="s itself (ROME)")
+    curve = gate(s, beta, tau).numpy()
+    axis.plot(s.numpy(), curve, color=BLUE, label="gate(s)", zorder=1)
+    axis.set(xlim=(float(s[0]), float(s[-1])), ylim=(-0.1, 1.1), yticks=(0, 0.5, 1))
+    axis.set_xlabel("s, share of the concept in a text state")
+
+    colors = [PINK if word == placeholder_token else DARK for word in words]
+    of_words, opened = shares["words"], gate(shares["words"], beta, tau)
+    marks = {"zorder": 3, "edgecolors": "w", "lw": 0.6}
+    axis.scatter(of_words.numpy(), opened.numpy(), 26, colors, **marks)
+    others = [name for name in shares if name != "words"]
+    at = torch.cat([shares[name] for name in others])
+    marks |= {"marker": "s", "label": ", ".join(others)}
+    axis.scatter(at.numpy(), gate(at, beta, tau).numpy(), 22, "0.6", **marks)
+    axis.legend(loc="lower right", fontsize=8, frameon=False)
+    _label(axis, words, of_words.tolist(), opened.tolist(), colors)
+    _entitle(figure, finding(words, opened[:, None], [placeholder_token]))
+    return figure
+
+
+def bars_figure(
+    picture: Image.Image,
+    caption: str,
+    gates: Tensor,
+    words: Sequence[str],
+    placeholder_tokens: Sequence[str],
+    ylabel: str = "gate",
+) -> Figure:
+    """Two gates as bars over every word, and a picture.
+
+    Args:
+        picture: at the right.
+        caption: stands above it.
+        gates: (words, 2).
+        words: of the prompt.
+        placeholder_tokens: the two concepts' words.
+        ylabel: what the gates are.
+    """
+    figure, axis = _beside(picture, caption)
+    color_of = dict(zip(placeholder_tokens, (PINK, BLUE), strict=True))
+    for j, (name, color) in enumerate(color_of.items()):
+        at = np.arange(len(words)) + 0.42 * (j - 0.5)
+        axis.bar(at, gates[:, j].numpy(), 0.38, color=color, label=name)
+    axis.axhline(0, color=GREY, linewidth=0.8)
+    axis.set_xticks(range(len(words)), words, rotation=45)
+    for tick, word in zip(axis.get_xticklabels(), words, strict=True):
+        tick.set(color=color_of.get(word, DARK), ha="right", rotation_mode="anchor")
+    low, high = (
+        pick([end, *gates.flatten().tolist()]) for pick, end in ((min, 0.0), (max, 1.0))
+    )
+    axis.set(ylabel=ylabel, ylim=(low - 0.02, high + 0.02))
+    axis.tick_params(axis="x", length=0)
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
+    axis.legend(**above, ncols=2, fontsize=8, frameon=False)
+    _entitle(figure, finding(words, gates, placeholder_tokens, ylabel))
+    return figure
+
+
+def finding(
+    words: Sequence[str],
+    gates: Tensor,
+    placeholder_tokens: Sequence[str],
+    what: str = "gate",
+) -> str:
+    """How far concepts' own words open their gates, and the others, in one line.
+
+    Args:
+        words: of a prompt.
+        gates: (words, concepts).
+        placeholder_tokens: of the concepts.
+        what: the gates are.
+    """
+    own = [[word == name for name in placeholder_tokens] for word in words]
+    own = torch.tensor(own, dtype=torch.bool).view(gates.shape)  # (words, concepts)
+    opened = [
+        f'"{name}" {gates[own[:, j], j].max():.2f}'
+        for j, name in enumerate(placeholder_tokens)
+        if own[:, j].any()
+    ]
+    rest = gates[~own]
+    most = f"at most {rest.max():.2f}" if len(rest) else ""
+    if not opened:
+        return f"{what} of every word {most}" if most else "a prompt without words"
+    several = "s" if len(opened) > 1 else ""
+    title = f"{what}{several} of {' and '.join(opened)}"
+    elsewhere = "elsewhere" if len(placeholder_tokens) > 1 else "of all other words"
+    return f"{title}, {elsewhere} {most}" if most else title
+
+
+def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Move places in ascending order apart, as little as possible, to `gap` or more.
+
+    Without the gaps they only have to ascend: neighbours that do not are replaced by
+    their mean until all do. Where there is no room for the gaps, they are narrower.
+    """
+    gap = min(gap, (high - low) / max(1, len(places) - 1))
+    gaps = gap * np.arange(len(places))
+    blocks: list[list[float]] = []
+    for place in np.asarray(places) - gaps:
+        blocks.append([place])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    level = [np.mean(block) for block in blocks for _ in block]
+    return np.clip(level, low, high - gap * (len(places) - 1)) + gaps
+
+
+def _label(
+    axis: Axes,
+    names: Sequence[str],
+    at: Sequence[float],
+    heights: Sequence[float],
+    colors: Sequence[str],
+) -> None:
+    """Names above the chart, side by side, with a thin line to each mark."""
+    order = sorted(range(len(at)), key=at.__getitem__)
+    low, high = axis.get_xlim()
+    places = spread([at[i] for i in order], 0.048 * (high - low), low, high)
+    slanted = {"rotation": -45, "rotation_mode": "anchor", "ha": "right"}
+    for place, i in zip(places, order, strict=True):
+        xs, ys = (at[i], at[i], place), (heights[i], 1.1, 1.2)
+        axis.plot(xs, ys, color="0.85", lw=0.7, zorder=0, clip_on=False)
+        axis.text(place, 1.23, names[i], color=colors[i], fontsize=8, **slanted)
+
+
+def _beside(picture: Image.Image, caption: str) -> tuple[Figure, Axes]:
+    """A figure with room for a chart, and a picture at its right."""
+    figure = Figure(figsize=(7.6, 3), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(5, 2.6))
+    shown = right.subplots()
+    shown.imshow(picture, interpolation="nearest")
+    shown.set_title(caption, fontsize=9, fontweight="normal", loc="center")
+    shown.axis("off")
+    axis = left.subplots()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+    return figure, axis
+
+
+def _entitle(figure: Figure, title: str) -> None:
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

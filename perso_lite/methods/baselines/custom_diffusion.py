@@ -1,0 +1,162 @@
+"""Custom Diffusion: one new word, and how the picture's layers read text.
+
+Kumari et al., "Multi-Concept Customization of Text-to-Image Diffusion", 2022
+(arXiv:2212.04488).
+
+The idea: when a whole model is fine-tuned on a concept, the weights that change most
+are those that turn text into keys and values, and they are few. So learn a new word, as
+Textual Inversion does, say it before the class word ("<new1> teddy"), and let only the
+key and value projections of cross-attention change with it. Pictures of the class keep
+the class word what it was (`class_prior.py`); the paper collects real ones with
+captions like ours, here the base draws them.
+
+    K = (W_K + Delta_K) c(y; v),    V = (W_V + Delta_V) c(y; v)
+
+in each cross-attention layer, Delta zero at the start. We keep the differences rather
+than new weights: a pipeline gets them for a while and is itself again afterwards. (The
+paper also shows our pictures larger and smaller, says so in the caption, and reports
+compressing Delta to low rank; neither is done here.)
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
+from perso_lite.errors import PersoError
+from perso_lite.methods.baselines.class_prior import (
+    ClassPreserving,
+    ClassPrior,
+    rare_and_class_vectors,
+)
+
+
+class CustomDiffusion(ClassPreserving):
+    """A modifier's vector, and a difference for each key and value projection.
+
+    Args:
+        base: the frozen pipeline to learn on.
+        class_word: the everyday word for the concept, one token.
+        placeholder_token: stands for "<modifier> <class word>" in prompts.
+        initializer_token: the rare word whose vector the modifier starts from, one
+            token (ours: "sks", which our small base knows but never saw in training;
+            diffusers' script: "ktn").
+        learning_rate: of AdamW, for everything learned (ours: 5e-4, for our small
+            base; diffusers' documented command for Stable Diffusion: 1e-5).
+        prior_pictures: class pictures drawn before the first step; 0: none (ours: 32;
+            diffusers' documented command: 200).
+        prior_batch_size: class pictures a step (ours: 2).
+        prior_weight: of their loss (diffusers' documented command: 1).
+
+    Raises:
+        PersoError: an initializer or class word that is not one token, a placeholder
+            the tokenizer would misread or already knows.
+    """
+
+    name: ClassVar[str] = "custom_diffusion"
+
+    def __init__(
+        self,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str = "<toy>",
+        initializer_token: str = "sks",
+        learning_rate: float = 5e-4,
+        prior_pictures: int = 32,
+        prior_batch_size: int = 2,
+        prior_weight: float = 1.0,
+    ):
+        check_placeholder(base.tokenizer, placeholder_token, 2)
+        super().__init__(base, class_word, placeholder_token)
+        self.initializer_token = initializer_token
+        self.learning_rate = learning_rate
+
+        # v: the modifier starts as a rare word; the class word after it stays.
+        words = rare_and_class_vectors(base, initializer_token, class_word).float()
+        self.modifier = nn.Parameter(words[0].clone())  # (dim,)
+        self.register_buffer("class_vector", words[1], persistent=False)  # (dim,)
+        self.tokens = LearnedTokens(token_names(placeholder_token, 2))
+
+        # Delta: one for each projection, so that W itself is never written to.
+        self.deltas = nn.ParameterDict(
+            {
+                name.replace(".", "_"): nn.Parameter(
+                    torch.zeros_like(projection.weight, dtype=torch.float32)
+                )  # (out, in)
+                for name, projection in text_projections(base).items()
+            }
+        )
+        self.prior = ClassPrior(
+            class_word, prior_pictures, prior_batch_size, prior_weight
+        )
+
+    def words(self) -> Tensor:
+        """What the text encoder reads for the placeholder: (2, dim)."""
+        return torch.stack([self.modifier, self.class_vector])
+
+    @contextmanager
+    def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
+        """Inside the `with` block, `base` knows the word and reads text as learned.
+
+        Raises:
+            PersoError: the word is taken, or `base` is built differently.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self.tokens.attached(base, self.words))
+            projections = text_projections(base)
+            self._check(projections)
+            for name, projection in projections.items():
+                delta = self.deltas[name.replace(".", "_")]
+                hook = projection.register_forward_hook(
+                    # W c + Delta c
+                    lambda _, args, output, delta=delta: (
+                        output + F.linear(args[0], delta.to(args[0].dtype))
+                    )
+                )
+                stack.callback(hook.remove)
+            yield
+
+    def _check(self, projections: dict[str, nn.Module]) -> None:
+        shapes = {
+            name.replace(".", "_"): (projection.out_features, projection.in_features)
+            for name, projection in projections.items()
+        }
+        if shapes != {name: tuple(delta.shape) for name, delta in self.deltas.items()}:
+            raise PersoError(
+                f"{self.placeholder_token} changes {len(self.deltas)} projections, "
+                "which this base has in other places or other sizes; attach it to the "
+                "base it was trained on."
+            )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Modifier and differences, without weight decay (ours).
+
+        diffusers' script decays the projections themselves by 0.01; on differences the
+        same would pull them back to the base.
+        """
+        learned = [self.modifier, *self.deltas.values()]
+        return [{"params": learned, "lr": self.learning_rate, "weight_decay": 0.0}]
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments that build this method again."""
+        return {
+            "initializer_token": self.initializer_token,
+            "learning_rate": self.learning_rate,
+            **self.prior.settings(),
+        }
+
+
+def text_projections(base: StableDiffusionPipeline) -> dict[str, nn.Module]:
+    """The modules that make keys and values of text, by their names in the U-Net."""
+    names = [
+        f"{layer.name}.{projection}"
+        for layer in cross_attention_layers(base.unet)
+        for projection in ("to_k", "to_v")
+    ]
+    return {name: base.unet.get_submodule(name) for name in names}

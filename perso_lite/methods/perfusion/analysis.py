@@ -1,0 +1,79 @@
+"""A concept's gate from outside: how much of it each word has, and its dials.
+
+How far a word opens the gate of Perfusion depends on its share s of the concept's i*,
+which the text encoder decides, and on the dials beta and tau, which can be turned
+without any training (`rank_one.py`). `gate_panels.py` turns them by hand.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from perso_lite.conditioning.tokens import encode_prompts
+from perso_lite.method import dials as method_dials
+from perso_lite.methods.perfusion.perfusion import Perfusion
+from perso_lite.methods.perfusion.rank_one import similarities
+
+
+@contextmanager
+def dials(
+    method: Perfusion,
+    beta: float | None = None,
+    tau: float | None = None,
+    key_locking: str | None = None,
+) -> Iterator[None]:
+    """Inside the `with` block, a concept's dials stand as given; None leaves one alone.
+
+    Raises:
+        PersoError: a dial cannot stand so.
+    """
+    given = {"beta": beta, "tau": tau, "key_locking": key_locking}
+    turned = {name: value for name, value in given.items() if value is not None}
+    with method_dials(method, **turned):
+        yield
+
+
+@torch.no_grad()
+def token_states(
+    base: StableDiffusionPipeline, prompt: str
+) -> tuple[list[str], Tensor, Tensor]:
+    """The text states of a prompt's tokens and of its padding, float32 on the CPU.
+
+    Returns:
+        Labels "start", the words (long ones in pieces) and "end"; the states of these,
+        (tokens, dim); those of the padding, (paddings, dim).
+    """
+    text = base.maybe_convert_prompt(prompt, base.tokenizer)
+    ids = base.tokenizer(text, truncation=True).input_ids
+    words = base.tokenizer.convert_ids_to_tokens(ids[1:-1])
+    labels = ["start", *(word.removesuffix("</w>") for word in words), "end"]
+    states = encode_prompts(base, [prompt])[0].float().cpu()
+    return labels, states[: len(ids)], states[len(ids) :]
+
+
+def token_similarities(
+    base: StableDiffusionPipeline, method: Perfusion, prompt: str
+) -> tuple[list[str], Tensor]:
+    """How much of a concept is in each token of a prompt, with the concept attached.
+
+    Args:
+        base: the pipeline, without the concept.
+        method: the concept.
+        prompt: with or without its word.
+
+    Returns:
+        Labels as of `token_states`, and shares s of i*, (tokens,) float32; the padding
+        is left out.
+    """
+    with method.attach(base):
+        labels, states, _ = token_states(base, prompt)
+    return labels, shares_of(states, method)
+
+
+def shares_of(states: Tensor, method: Perfusion) -> Tensor:
+    """How much of i* is in text states (tokens, dim): (tokens,)."""
+    target_input, inverse = method.target_input.cpu(), method.covariance.inverse.cpu()
+    return similarities(states, target_input[None], inverse)[:, 0]

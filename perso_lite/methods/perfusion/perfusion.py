@@ -1,0 +1,256 @@
+"""Perfusion: a gated rank-one edit of cross-attention, with its keys locked.
+
+Tewel, Gal, Chechik and Atzmon, "Key-Locked Rank One Editing for Text-to-Image
+Personalization", SIGGRAPH 2023 (arXiv:2305.01644).
+
+The idea: in cross-attention a word's key says where it is drawn and its value what is
+drawn there. So let the new word keep the keys of its class word, which already knows
+where a thing of its kind belongs, and learn only one value vector for every layer. A
+gate, open where a text state resembles the concept's own (i*), puts them in:
+
+    h_m = W e'_m + sigmoid((s_m - beta) / tau) o*                                (Eq. 3)
+
+where s_m is the share of i* in text state e_m and e'_m what is left without it
+(`rank_one.py`), for the keys o*_K = W_K e_class, locked, for the values o*_V, learned.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor, nn
+
+from perso_lite.conditioning.cross_attention import projected_text
+from perso_lite.conditioning.tokens import (
+    LearnedTokens,
+    check_placeholder,
+    state_in_sentences,
+    token_names,
+    vector_of,
+)
+from perso_lite.errors import PersoError
+from perso_lite.method import Method
+from perso_lite.methods.perfusion.covariance import (
+    HEADER_KEY,
+    TextCovariance,
+    covariance_of,
+)
+from perso_lite.methods.perfusion.joint_edit import join_edit
+from perso_lite.methods.perfusion.rank_one import check_gate
+
+
+class Perfusion(Method):
+    """One word, and one value vector for each cross-attention layer.
+
+    Args:
+        base: the frozen pipeline to learn on.
+        class_word: the everyday word for the concept.
+        placeholder_token: the new word; lower case, in angle brackets, no blanks.
+        initializer_token: the word whose keys are kept and whose vector the new word
+            starts from, one token; default: the (last) class word.
+        key_locking: "local", the class word's keys through the gate (paper), "trained",
+            the paper's ablation, or, for drawing only, "global": see `key_locking`.
+        learning_rate: of the outputs o* (paper, as its readers report: 0.03).
+        embedding_learning_rate: of the word's vector (as reported: 0.006; ours: 0.002,
+            with 0.006 the word of our small base forgets its sentence).
+        training_beta: the gate's bias while training (as reported: 0.75).
+        training_tau: the gate's temperature while training (as reported: 0.1).
+        beta: the bias for drawing (ours: 0.65; as reported 0.6 to 0.75, with global
+            locking 0.4 to 0.6).
+        tau: the temperature for drawing (as reported: 0.15).
+        decay: of the moving average i* (as reported: 0.99).
+        masked_loss: whether the loss is weighted with the masks (paper: yes).
+        covariance: C^-1 of the base's text encoder; default: `covariance_of(base)`.
+            `save` one of your own, or files made with it cannot be read later.
+
+    Raises:
+        PersoError: a placeholder the tokenizer would misread or already knows, an
+            initializer token that is not one token, a dial out of range, a covariance
+            of another text encoder, or none.
+    """
+
+    name: ClassVar[str] = "perfusion"
+
+    def __init__(
+        self,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str = "<toy>",
+        initializer_token: str | None = None,
+        key_locking: str = "local",
+        learning_rate: float = 0.03,
+        embedding_learning_rate: float = 0.002,
+        training_beta: float = 0.75,
+        training_tau: float = 0.1,
+        beta: float = 0.65,
+        tau: float = 0.15,
+        decay: float = 0.99,
+        masked_loss: bool = True,
+        covariance: TextCovariance | None = None,
+    ):
+        check_placeholder(base.tokenizer, placeholder_token)
+        super().__init__(base, class_word, placeholder_token)
+        self.initializer_token = initializer_token or class_word.split(" ")[-1]
+        self.trained_keys = key_locking == "trained"
+        self.key_locking, self.beta, self.tau = key_locking, beta, tau
+        self.training_beta, self.training_tau = training_beta, training_tau
+        self.learning_rate = learning_rate
+        self.embedding_learning_rate = embedding_learning_rate
+        self.decay, self.masked_loss = decay, masked_loss
+        check_gate(training_beta, training_tau)
+        if not 0 <= decay < 1:
+            raise PersoError(
+                f"decay is {decay}, but it is the part of i* that a step leaves: from "
+                "0 to less than 1, for example 0.99."
+            )
+        self.covariance = (covariance or covariance_of(base)).checked(base)
+        inverse = self.covariance.inverse.to(base.device)  # (dim, dim)
+        self.register_buffer("inverse_covariance", inverse, persistent=False)
+
+        # v*, the word's own vector, starts as the class word's.
+        start = vector_of(base, self.initializer_token)[None]
+        self.embedding = nn.Parameter(start)  # (1, dim)
+        self.tokens = LearnedTokens(token_names(placeholder_token, 1))
+
+        # i*: the text state that the gate looks for; it follows the word as it learns.
+        class_state = state_in_sentences(base, self.initializer_token)  # (dim,)
+        self.register_buffer("target_input", class_state)
+
+        # o*: what keys and values answer i* with, layer after layer in one vector each.
+        keys, values = (
+            projected_text(base.unet, class_state, kind) for kind in ("to_k", "to_v")
+        )
+        self.target_keys = nn.Parameter(keys, requires_grad=self.trained_keys)
+        self.target_values = nn.Parameter(values)  # (sum of the layers' widths,)
+
+    # -- training --------------------------------------------------------------------
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Values (and keys, if not locked), and the word's vector; no weight decay."""
+        targets = [self.target_values]
+        targets += [self.target_keys] if self.trained_keys else []
+        return [
+            {"params": targets, "lr": self.learning_rate, "weight_decay": 0.0},
+            {
+                "params": [self.embedding],
+                "lr": self.embedding_learning_rate,
+                "weight_decay": 0.0,
+            },
+        ]
+
+    def encoder_hidden_states(self, captions: list[str], timesteps: Tensor) -> Tensor:
+        """As usual, and remember the word's own state in each caption for i*."""
+        states = super().encoder_hidden_states(captions, timesteps)
+        tokenizer = self.base.tokenizer
+        word = tokenizer.convert_tokens_to_ids(self.placeholder_token)
+        # positions include the start token, which the tokenizer puts first
+        ids = torch.tensor(
+            tokenizer(captions, padding="max_length", truncation=True).input_ids
+        )  # (batch, tokens)
+        places = (ids == word).int().argmax(1)  # the first, if it is said twice
+        own = states.detach()[range(len(captions)), places]  # (batch, dim)
+        self._latest_state = own.float().mean(0)
+        return states
+
+    def after_step(self, index: int) -> None:
+        """i* <- decay i* + (1 - decay) mean e, without gradient (ours)."""
+        self.target_input.lerp_(self._latest_state, 1 - self.decay)
+
+    def loss_weights(self, masks: Tensor) -> Tensor | None:
+        """Soft masks, each divided by its own maximum."""
+        if not self.masked_loss:
+            return None
+        largest = masks.amax((1, 2, 3), keepdim=True)
+        return torch.where(largest > 0, masks / largest.clamp(min=1e-6), 1.0)
+
+    # -- drawing ---------------------------------------------------------------------
+
+    @contextmanager
+    def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
+        """Inside the `with` block, `base` knows the word and its layers are edited.
+
+        Several concepts on one base are edited jointly; their order does not matter.
+
+        Raises:
+            PersoError: the word is taken, `base` is of another shape, or a concept is
+                there already whose i* is the same.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self.tokens.attached(base, lambda: self.embedding))
+            stack.enter_context(join_edit(base, self))
+            yield
+
+    def targets(self, kind: str) -> Tensor:
+        """o* of all layers in one vector, for "to_k" or "to_v"."""
+        return self.target_keys if kind == "to_k" else self.target_values
+
+    @property
+    def keys_of_class(self) -> bool:
+        """Whether keys come from the prompt with the class word: never in training."""
+        return self.key_locking == "global" and not self.training
+
+    @property
+    def gate_settings(self) -> tuple[float, float]:
+        """Beta and tau as they hold now: those of training in a training step."""
+        if self.training:
+            return self.training_beta, self.training_tau
+        return self.beta, self.tau
+
+    @property
+    def key_locking(self) -> str:
+        """What the keys are made of: a dial, also while attached.
+
+        "local": the text without i*, and the class word's key through the gate.
+        "global": the whole prompt with the class word in the concept's place, ungated;
+        the prompt is drawn as if of any such thing, and only values know the concept.
+        (For prompts encoded in the same `with` block; see `class_words.py`.)
+        "trained": as local, with keys that were trained along.
+        """
+        return self._key_locking
+
+    @key_locking.setter
+    def key_locking(self, value: str) -> None:
+        possible = ("trained" if self.trained_keys else "local", "global")
+        if value not in possible:
+            raise PersoError(
+                f'key_locking is "{value}", but this concept can be drawn with '
+                f'{" or ".join(possible)} only: keys are locked ("local") or "trained" '
+                "from the start of training on."
+            )
+        self._key_locking = value
+
+    @property
+    def beta(self) -> float:
+        """The share of i* at which the gate is half open, in [0, 1]: a dial."""
+        return self._beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        check_gate(beta=value)
+        self._beta = float(value)
+
+    @property
+    def tau(self) -> float:
+        """How soft the gate is: a dial."""
+        return self._tau
+
+    @tau.setter
+    def tau(self, value: float) -> None:
+        check_gate(tau=value)
+        self._tau = float(value)
+
+    # -- files -----------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments that build this method again."""
+        names = """initializer_token key_locking learning_rate embedding_learning_rate
+            training_beta training_tau beta tau decay masked_loss"""
+        settings = {name: getattr(self, name) for name in names.split()}
+        # how keys were made outlasts how they are drawn just now
+        return settings | ({"key_locking": "trained"} if self.trained_keys else {})
+
+    def header(self) -> dict[str, str]:
+        """With the fingerprint of C, which is not in the file."""
+        return super().header() | {HEADER_KEY: self.covariance.fingerprint}

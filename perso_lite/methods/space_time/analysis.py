@@ -1,0 +1,80 @@
+"""A word of NeTI from outside: what its mapper says where and when, and its dials.
+
+The mapper writes the word M(t, l) for each timestep and layer (`mapper.py`). How many
+of its hidden units it may use, and how far the bypass goes, can be turned without any
+training (`methods/neti.py`); `mapper_panels.py` turns them by hand.
+"""
+
+import torch
+from torch import Tensor
+
+from perso_lite.errors import PersoError
+from perso_lite.method import dials
+from perso_lite.methods.space_time.neti import NeTI
+
+
+@torch.no_grad()
+def word_map(
+    method: NeTI, timesteps: int | Tensor = 50, truncation_idx: int | None = None
+) -> Tensor:
+    """The word M(t, l) over time and layers.
+
+    Args:
+        method: the word; its dials stay as they are.
+        timesteps: (times,), or how many, evenly spaced from 0 to the last (ours: 50).
+        truncation_idx: how many of the 128 hidden units to write it with; None: all.
+
+    Returns:
+        (times, layers, dim), float32 on the CPU, as the text encoder reads them. Layers
+        that share a word have the same.
+
+    Raises:
+        PersoError: there are not so many units or timesteps.
+    """
+    if isinstance(timesteps, int):
+        timesteps = even_timesteps(method, timesteps)
+    timesteps = timesteps.to(next(method.parameters()).device)
+    with dials(method, truncation_idx=truncation_idx):
+        word, _ = method.vectors(timesteps)
+    return word.expand(-1, method.num_layers, -1).float().cpu()
+
+
+def even_timesteps(method: NeTI, count: int = 50) -> Tensor:
+    """So many timesteps from 0 to the last one of training, (count,).
+
+    Raises:
+        PersoError: that many there are not.
+    """
+    if not 0 < count <= method.num_train_timesteps:
+        raise PersoError(
+            f"{count} timesteps were asked for, but {method.placeholder_token} knows "
+            f"{method.num_train_timesteps}: give 1 to {method.num_train_timesteps}."
+        )
+    return torch.linspace(0, method.num_train_timesteps - 1, count).round().long()
+
+
+def variance_shares(words: Tensor) -> dict[str, float]:
+    """How much of a word differs from place to place, by what it differs with.
+
+    The words' mean squared length is that of their mean and three variances: of the
+    layers' means, of the timesteps' means, and the rest, which no layer and no timestep
+    has alone.
+
+    Args:
+        words: (times, layers, dim), as `word_map` gives.
+
+    Returns:
+        Shares of the mean squared length: "layers", "timesteps", "both together".
+    """
+    apart = words - words.mean((0, 1))
+    by_layer, by_time = apart.mean(0, keepdim=True), apart.mean(1, keepdim=True)
+    parts = {
+        "layers": by_layer,
+        "timesteps": by_time,
+        "both together": apart - by_layer - by_time,
+    }
+    whole = words.square().sum(-1).mean()
+    return {
+        name: float(part.square().sum(-1).mean() / whole)
+        for name, part in parts.items()
+    }

@@ -1,0 +1,269 @@
+"""How the judges of `perso_lite.evaluation.judges` learn, and how good they are.
+
+All of them see true renders, blurred and made noisy at random, as generated pictures
+are; the encoders also see half of their pictures with the background painted grey, so
+that masked and plain pictures can both be judged. Each judge is measured on renders of
+another seed, and its accuracy is written beside it.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from perso_lite.evaluation.ground_truth import truth_of
+from perso_lite.evaluation.judges import (
+    ATTRIBUTES,
+    UNKNOWN,
+    AttributeReader,
+    FaceReader,
+    SubjectEncoder,
+)
+from perso_lite.files import write_atomically
+from perso_lite.pretrain.loop import Modules
+from perso_lite.pretrain.pictures import VIEWS, as_tensor, scene_of, subject_scene
+from perso_lite.world.people import people_names, people_thetas
+from perso_lite.world.render import render
+from perso_lite.world.toys import TOYS
+
+SISTERS = 100
+
+
+def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur and noise of random strength, as an autoencoder and a sampler leave them."""
+    size = picture.shape[-1]
+    small = int(torch.randint(size // 2, size + 1, (1,), generator=generator))
+    soft = F.interpolate(picture, size=(small, small), mode="area")
+    soft = F.interpolate(soft, size=(size, size), mode="bilinear")
+    noise = torch.randn(picture.shape, generator=generator).to(picture.device)
+    return soft + 0.05 * torch.rand((), generator=generator).item() * noise
+
+
+def mirrored(picture: Tensor, truth: Tensor, rng: random.Random) -> Tensor:
+    """Every other picture of one thing from the other side, if sides are not said."""
+    names = list(ATTRIBUTES)
+    alone = truth[:, names.index("second class")] == 0
+    moved = truth[:, names.index("augmentation")]
+    sides = [ATTRIBUTES["augmentation"].index(f"on the {s}") for s in ("left", "right")]
+    flip = torch.tensor([rng.random() < 0.5 for _ in truth])
+    for side in sides:
+        flip &= moved != side
+    flip = (flip & alone).to(picture.device)
+    return torch.where(flip[:, None, None, None], picture.flip(3), picture)
+
+
+def shifted(picture: Tensor, rng: random.Random, most: int = 4) -> Tensor:
+    """All pictures moved by up to `most` pixels, their edges repeated."""
+    x, y = rng.randint(0, 2 * most), rng.randint(0, 2 * most)
+    size = picture.shape[-1]
+    padded = F.pad(picture, [most] * 4, mode="replicate")
+    return padded[..., y : y + size, x : x + size]
+
+
+def reader_loss(
+    pictures: np.ndarray, batch: int, rank: int
+) -> Callable[[Modules, int], Tensor]:
+    """Cross-entropy of every attribute that a word could name.
+
+    Pictures with something to read (an accessory, a pattern, a style, a second thing)
+    are drawn more often than their share of the world, where "none" would be right
+    most of the time.
+    """
+    truth = torch.tensor([truth_of(scene_of(0, i)) for i in range(len(pictures))])
+    rare = ("pattern", "accessory", "style", "second class")
+    columns = [list(ATTRIBUTES).index(name) for name in rare]
+    weights = (1 + 2 * (truth[:, columns] > 0).sum(1)).tolist()
+
+    def loss(modules: Modules, step: int) -> Tensor:
+        rng = random.Random(f"reader/{step}/{rank}")
+        chosen = sorted(rng.choices(range(len(pictures)), weights, k=batch))
+        device = next(modules["reader"].parameters()).device
+        picture = as_tensor(pictures[chosen], device)
+        picture = shifted(mirrored(picture, truth[chosen], rng), rng)
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        picture = worn_out(picture, generator).to(memory_format=torch.channels_last)
+        target = truth[chosen].to(device)
+        known = (target != UNKNOWN).any(0)  # the mean over nothing is not a number
+        losses = [
+            F.cross_entropy(score.float(), target[:, i], ignore_index=UNKNOWN)
+            for i, score in enumerate(modules["reader"](picture))
+            if known[i]
+        ]
+        return torch.stack(losses).sum()
+
+    return loss
+
+
+def two_views(
+    pictures: np.ndarray, rng: random.Random, families: int, sisters: int, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two different views each of `rows` subjects, `rows / families` of a class.
+
+    Subject s stands in pictures `s * VIEWS` to `(s + 1) * VIEWS - 1`, and its class is
+    `s % sisters`. Returns the pictures' indices, subject by subject.
+    """
+    subjects = []
+    for class_index in rng.sample(range(sisters), families):
+        same = range(class_index, len(pictures) // VIEWS, sisters)
+        subjects += rng.sample(same, rows // families)
+    views = [rng.sample(range(VIEWS), 2) for _ in subjects]
+    first = [s * VIEWS + a for s, (a, _) in zip(subjects, views, strict=True)]
+    second = [s * VIEWS + b for s, (_, b) in zip(subjects, views, strict=True)]
+    return np.array(first), np.array(second)
+
+
+def without_background(picture: Tensor, mask: Tensor, rng: random.Random) -> Tensor:
+    """Mid grey (0) behind the subject in half of the pictures."""
+    keep = torch.tensor([rng.random() < 0.5 for _ in picture], device=picture.device)
+    return torch.where(keep[:, None, None, None], picture, picture * mask)
+
+
+def encoder_loss(
+    pictures: np.ndarray,
+    batch: int,
+    rank: int,
+    name: str,
+    classes: int,
+    thetas: Tensor | None = None,
+) -> Callable[[Modules, int], Tensor]:
+    """Two views of a subject find each other among its sisters; the mask is found too.
+
+    `pictures` `(count, 4, size, size)` have the subject's mask as the fourth channel;
+    with `thetas` `(subjects, 18)` the face numbers are learnt besides.
+    """
+    families = min(4, classes)
+
+    def loss(modules: Modules, step: int) -> Tensor:
+        rng = random.Random(f"{name}/{step}/{rank}")
+        first, second = two_views(pictures, rng, families, classes, batch // 2)
+        rows = np.concatenate([first, second])
+        model = modules[name]
+        device = next(model.parameters()).device
+        stored = torch.from_numpy(np.array(pictures[rows])).to(device).float()
+        mask = stored[:, 3:] / 255
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        picture = worn_out(stored[:, :3] / 127.5 - 1, generator)
+        picture = without_background(picture, mask, rng)
+        picture = picture.to(memory_format=torch.channels_last)
+        target = None if thetas is None else thetas[rows // VIEWS].to(device)
+        return encoder_losses(model(picture, target), mask)
+
+    return loss
+
+
+def encoder_losses(output: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+    """The sum of finding each other, finding the mask and reading the face."""
+    vectors, mask_logits, face_error = output
+    a, b = vectors.chunk(2)
+    alike = a @ b.T / 0.07
+    target = torch.arange(len(a), device=a.device)
+    found = (F.cross_entropy(alike, target) + F.cross_entropy(alike.T, target)) / 2
+    coarse = F.interpolate(mask, size=mask_logits.shape[-2:], mode="area")[:, 0]
+    covered = F.binary_cross_entropy_with_logits(mask_logits.float(), coarse)
+    return found + covered + 10 * face_error
+
+
+class TrainableEncoder(torch.nn.Module):
+    """One forward pass for training: vector, mask, and how wrong the face is."""
+
+    def __init__(self, encoder: SubjectEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, picture: Tensor, theta: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (and true face numbers) to vectors, mask logits and face error."""
+        pooled, logits = self.encoder.features(picture)
+        vectors = F.normalize(self.encoder.describe(pooled).float(), dim=-1)
+        error = vectors.new_zeros(())
+        if theta is not None:
+            error = F.mse_loss(self.encoder.numbers(pooled).float(), theta)
+        return vectors, logits, error
+
+
+def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) -> dict:
+    """Per attribute, how often fresh renders are read right, and of how many."""
+    truth = torch.tensor([truth_of(scene_of(seed, i)) for i in range(len(pictures))])
+    right = reader.read(as_tensor(pictures)) == truth
+    known = truth != UNKNOWN
+    return {
+        name: {
+            "n": int(known[:, i].sum()),
+            "right": round(right[known[:, i], i].float().mean().item(), 4),
+        }
+        for i, name in enumerate(ATTRIBUTES)
+    }
+
+
+def first_of_each(queries: Tensor, gallery: Tensor, wanted: Tensor) -> Tensor:
+    """1 where a query `(n, dim)` is nearest to the entry it wants `(n,)`, else 0."""
+    return ((queries @ gallery.T).argmax(1) == wanted).float()
+
+
+def first_of_all(queries: Tensor, gallery: Tensor) -> float:
+    """How often query i is nearest to entry i of the gallery; both `(n, dim)`."""
+    return first_of_each(queries, gallery, torch.arange(len(queries))).mean().item()
+
+
+def overlap(found: Tensor, mask: Tensor) -> float:
+    """Mean intersection over union of found and true masks, both cut at a half."""
+    found, mask = found > 0.5, mask > 0.5
+    union = (found | mask).sum((1, 2, 3)).clamp(min=1)
+    return ((found & mask).sum((1, 2, 3)) / union).mean().item()
+
+
+def instance_accuracy(
+    encoder: SubjectEncoder, size: int, seed: int = 1, sisters: int = SISTERS
+) -> dict:
+    """Retrieval of a toy among its sisters, for every class, on fresh renders."""
+    classes, found, overlaps = len(TOYS), [], []
+    for class_index in range(classes):
+        toys = [class_index + classes * i for i in range(sisters + 1)]
+        scenes = [
+            subject_scene("toys", seed, t * VIEWS + v) for v in (0, 1) for t in toys
+        ]
+        pictures, masks = render(scenes, size)
+        pictures = pictures.clamp(0, 1) * 2 - 1
+        queries, gallery = encoder.encode(pictures).chunk(2)
+        found.append(first_of_all(queries, gallery))
+        overlaps.append(overlap(encoder.find_masks(pictures), masks[:, :1]))
+    return {
+        "n": classes * (sisters + 1),
+        f"first of {sisters + 1}": round(float(np.mean(found)), 4),
+        "worst class": round(min(found), 4),
+        "mask overlap": round(float(np.mean(overlaps)), 4),
+    }
+
+
+def face_accuracy(reader: FaceReader, size: int) -> dict:
+    """Recognition of the 400 named people (it never saw one), and of face numbers."""
+    count = len(people_names())
+    scenes = [
+        subject_scene("named", v, i * VIEWS) for v in (0, 1) for i in range(count)
+    ]
+    pictures, _ = render(scenes, size)
+    pictures = pictures.clamp(0, 1) * 2 - 1
+    queries, gallery = reader.encode(pictures).chunk(2)
+    with torch.no_grad():
+        guess = reader.theta(pictures[:count])
+    error = (guess - people_thetas()).abs()
+    return {
+        "n": count,
+        f"first of {count}": round(first_of_all(queries, gallery), 4),
+        "mean error of face numbers": round(error.mean().item(), 4),
+    }
+
+
+def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:
+    """Add a judge's accuracy to `accuracy.json`, and print it."""
+    path = folder / "accuracy.json"
+    noted = json.loads(path.read_text()) if path.exists() else {}
+    text = json.dumps({**noted, judge: accuracy}, indent=1) + "\n"
+    write_atomically(path, text.encode())
+    print(f"{judge}: {json.dumps(accuracy)}")

@@ -1,0 +1,1 @@
+"""What notebooks need: set-up, panels, checkers of exercises, solutions."""

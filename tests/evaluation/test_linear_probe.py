@@ -1,0 +1,47 @@
+"""What can be read from the text encoder's states, and what cannot be."""
+
+import pytest
+import torch
+
+from perso_lite.evaluation.linear_probe import plain_sentences, readable_facts
+from perso_lite.errors import PersoError
+from perso_lite.world.captions import parse
+from perso_lite.world.places import PLACES
+from perso_lite.world.scenes import COLORS
+from perso_lite.world.toys import TOYS
+
+
+def test_labels_are_what_the_sentences_say():
+    sentences, facts = plain_sentences(60, seed=5)
+    for i, sentence in enumerate(sentences):
+        words = parse(sentence)
+        class_word, color = words.things[0][:2]
+        assert list(TOYS)[facts["class"][i]] == class_word
+        assert list(COLORS)[facts["color"][i]] == color
+        assert list(PLACES)[facts["place"][i]] == words.place
+
+
+def test_a_position_knows_what_stands_before_it(base):
+    sentences, facts = plain_sentences(600)
+    at_class = readable_facts(base, sentences, facts, "class word")
+    assert at_class.shape == (base.text_encoder.config.num_hidden_layers + 1, 3)
+    name, color, place = at_class.unbind(1)
+    assert (name > 0.9).all()  # its own word, from the start
+    assert color[0] < 0.3  # said before it: not yet, then well
+    assert color[-1] > 0.8
+    assert (place < 0.35).all()  # said after it: never
+    at_end = readable_facts(base, sentences, facts, "end token")
+    assert (at_end[-1] > 0.7).all()
+    assert (at_end[-1] > at_end[0]).all()
+
+
+def test_what_is_not_there_cannot_be_read(base):
+    sentences, facts = plain_sentences(300)
+    shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    facts = {"color": facts["color"][shuffled]}
+    assert (readable_facts(base, sentences, facts, "class word") < 0.3).all()
+
+
+def test_an_unknown_position_is_refused(base):
+    with pytest.raises(PersoError, match=r"'the middle'.*class word, end token"):
+        readable_facts(base, *plain_sentences(6), "the middle")

@@ -1,0 +1,311 @@
+"""The truncation panel: shares as computed, dials put back, pictures that follow."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from perso_lite import NeTI, PersoError, fit, generate
+from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.figures.neti import (
+    anchor_activations,
+    principal_plane,
+    show_anchors,
+    show_kernel,
+    show_word_scatter,
+)
+from perso_lite.figures.truncation import finding
+from perso_lite.methods.space_time.analysis import (
+    dials,
+    even_timesteps,
+    variance_shares,
+    word_map,
+)
+from perso_lite.methods.space_time.mapper import HIDDEN, FourierFeatures
+from perso_lite.teaching import panels
+from perso_lite.teaching.neti_panels import draw_truncation, truncation_explorer
+from perso_lite.teaching.panel import to_png
+
+PROMPT = "a <toy> on a beach"
+QUICK = {"num_inference_steps": 1, "guidance_scale": 2.0}
+SAMPLING, STOPS = (1, 2.0), (0, 4, HIDDEN)
+
+
+@pytest.fixture
+def make(tiny):
+    def of(**options):
+        """A word that is another at every place, also untrained."""
+        return NeTI(tiny, "teddy", start_at_class=False, **options)
+
+    return of
+
+
+@pytest.fixture
+def toy(make):
+    return make()
+
+
+def dials_of(method):
+    return method.truncation_idx, method.bypass_alpha, method.bypass
+
+
+def images_in(figure):
+    """The picture and the heat map, as numbers."""
+    shown = [image for axes in figure.axes for image in axes.images]
+    return [np.asarray(image.get_array()) for image in shown]
+
+
+# -- the word from outside -------------------------------------------------------------
+
+
+def test_the_map_has_the_words_the_layers_read(toy, make):
+    words = word_map(toy, torch.tensor([20, 700]))
+    assert words.shape == (2, toy.num_layers, 32)
+    with torch.no_grad():
+        assert torch.equal(words, toy.vectors(torch.tensor([20, 700]))[0])
+        toy.truncation_idx = 4
+        expected, _ = toy.vectors(even_timesteps(toy))
+    assert torch.equal(word_map(toy, truncation_idx=4), expected)
+    assert not torch.equal(word_map(toy), expected)
+    assert toy.truncation_idx == 4
+    for options in ({"over_layers": False}, {"over_time": False}, {"bypass": False}):
+        assert word_map(make(**options), 3).shape == words[:1].expand(3, -1, -1).shape
+
+
+def test_timesteps_are_even_from_end_to_end(toy):
+    assert even_timesteps(toy, 4).tolist() == [0, 333, 666, 999]
+    assert len(even_timesteps(toy)) == 50
+    for count in (0, 1001):
+        with pytest.raises(PersoError, match=rf"{count} timesteps.*give 1 to 1000"):
+            even_timesteps(toy, count)
+
+
+def test_shares_are_of_what_differs_with_layers_with_time_and_with_both():
+    layers = torch.tensor([[-1.0, 1.0]])[..., None]
+    times = torch.tensor([[-2.0], [2.0]])[..., None]
+    both = 3 * layers * times / 2
+    shares = variance_shares(4 + layers + times + both)  # 16 + 1 + 4 + 9
+    assert shares == pytest.approx(
+        {"layers": 1 / 30, "timesteps": 4 / 30, "both together": 9 / 30}
+    )
+
+
+def test_dials_are_put_back_after_an_error(toy):
+    before = dials_of(toy)
+    with pytest.raises(RuntimeError), dials(toy, truncation_idx=3, bypass_alpha=0.7):
+        assert dials_of(toy) == (3, 0.7, True)
+        raise RuntimeError
+    assert dials_of(toy) == before
+    with (
+        pytest.raises(PersoError, match="truncation_idx is 129"),
+        dials(toy, bypass_alpha=0.7, truncation_idx=129),
+    ):
+        pass
+    assert dials_of(toy) == before
+
+
+# -- the panel -------------------------------------------------------------------------
+
+
+def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
+    before, pictures = dials_of(toy), []
+    for bypass, alpha in (("on", 0.8), ("off", 0.0)):
+        figure = draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 1, bypass, 0.8)
+        assert dials_of(toy) == before
+        with dials(toy, truncation_idx=4, bypass_alpha=alpha), toy.attach(tiny):
+            (expected,) = generate(tiny, PROMPT, (1,), *SAMPLING)
+        pictures.append(images_in(figure)[0])
+        assert np.array_equal(pictures[-1], np.asarray(expected))
+    assert not np.array_equal(*pictures)
+
+
+def test_dials_are_put_back_where_drawing_fails(tiny, toy, monkeypatch):
+    before = dials_of(toy)
+
+    def fails(*args):
+        raise RuntimeError(f"{toy.truncation_idx} {toy.bypass_alpha}")
+
+    monkeypatch.setattr("perso_lite.teaching.neti_panels.generate", fails)
+    with pytest.raises(RuntimeError, match=r"4 0.8"):
+        draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 0, "on", 0.8)
+    assert dials_of(toy) == before
+    assert "<toy>" not in tiny.tokenizer.get_vocab()
+
+
+def test_the_heat_map_and_the_bars_are_the_words(tiny, toy):
+    figure = draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 0)
+    words = {k: word_map(toy, truncation_idx=k) for k in STOPS}
+    cosine = torch.cosine_similarity(words[4], words[HIDDEN], dim=-1)
+    heat = figure.axes[1].images[0]
+    assert np.allclose(heat.get_array(), cosine, atol=1e-6)
+    assert heat.origin == "lower"  # noise, the last timestep, at the top
+    bars = [part for part in figure.axes[2].containers if len(part) == len(STOPS)]
+    for part, name in zip(bars, ("layers", "timesteps", "both together"), strict=True):
+        expected = [100 * variance_shares(words[k])[name] for k in STOPS]
+        assert [bar.get_height() for bar in part] == pytest.approx(expected, abs=1e-4)
+        assert [bar.get_facecolor()[3] for bar in part] == [0.3, 1, 0.3]
+    title = figure.get_suptitle()
+    assert title.startswith("4 of 128 units: ")
+    assert title.endswith(f", cosine {cosine.mean():.2f} to the full word")
+
+
+def test_layers_are_marked_by_their_side(tiny, toy):
+    figure = draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 0, 0)
+    axis = figure.axes[1]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["down", "mid", "up"]
+    sides = [layer.side for layer in cross_attention_layers(tiny.unet)]
+    borders = [line.get_xdata()[0] + 0.5 for line in axis.lines]
+    assert borders == [sides.index("mid"), sides.index("up")]
+    assert figure.get_suptitle().startswith("0 of 128 units: the same word everywhere")
+
+
+def test_every_control_changes_the_picture(tiny, toy):
+    panel = truncation_explorer(tiny, toy, PROMPT, **QUICK)
+    assert repr(panel) == (
+        f"Panel(prompt={PROMPT!r}, truncation_idx=128, bypass='on', alpha=0.2, seed=0)"
+    )
+    seen = [panel.picture.value]
+    changes = {"truncation_idx": 4, "alpha": 0.8, "bypass": "off", "seed": 2}
+    for name, value in {**changes, "prompt": "a <toy> on snow"}.items():
+        panel.controls[name].value = value
+        assert panel.error is None
+        seen.append(panel.picture.value)
+    assert len(set(seen)) == 6
+    assert Image.open(io.BytesIO(seen[0])).width < 800
+
+
+def test_a_word_without_a_bypass_has_no_controls_for_one(tiny, make):
+    panel = truncation_explorer(tiny, make(bypass=False), **QUICK)
+    assert list(panel.controls) == ["prompt", "truncation_idx", "seed"]
+    before = panel.picture.value
+    panel.controls["truncation_idx"].value = 2
+    assert panel.error is None
+    assert panel.picture.value != before
+
+
+def test_a_dial_between_the_stops_gets_a_stop(tiny, make):
+    method = make(truncation_idx=7, bypass_alpha=1 / 3)
+    panel = truncation_explorer(tiny, method, truncations=np.arange(0, 9, 4), **QUICK)
+    stops = [value for _, value in panel.controls["truncation_idx"].options]
+    assert stops == [0, 4, 7, 8, 128]
+    assert panel.values["truncation_idx"] == 7
+    assert panel.values["alpha"] == 0.333333
+
+
+def test_what_a_prompt_may_not_say_is_said_in_the_picture(tiny, toy):
+    panel = truncation_explorer(tiny, toy, "a cat on a beach", **QUICK)
+    panel.controls["prompt"].value = ""
+    assert panel.error is None
+    panel.controls["prompt"].value = "a <toy> next to a <toy>"
+    assert isinstance(panel.error, PersoError)
+    panel.controls["prompt"].value = PROMPT
+    assert panel.error is None
+
+
+def test_what_was_learned_since_is_drawn(tiny, toy, concept):
+    panel = truncation_explorer(tiny, toy, **QUICK)
+    before = panel.picture.value
+    panel.refresh()
+    assert panel.picture.value == before
+    list(fit(toy, concept, steps=1, batch_size=1))
+    panel.refresh()
+    assert panel.error is None
+    assert panel.picture.value != before
+
+
+def test_the_title_says_what_is_seen():
+    assert finding(0, 0.59, 0) == (
+        "0 of 128 units: the same word everywhere, cosine 0.59 to the full word"
+    )
+    assert finding(8, 0.881, 0.122) == (
+        "8 of 128 units: 12.2% of the word differs with time and layer, "
+        "cosine 0.88 to the full word"
+    )
+    assert finding(128, 1, 0.1) == (
+        "All 128 units: 10.0% of the word differs with time and layer"
+    )
+    assert finding(128, 1, 0) == "All 128 units: the same word everywhere"
+
+
+def test_panels_offers_it():
+    assert "truncation_explorer" in panels.__all__
+    assert panels.truncation_explorer is truncation_explorer
+
+
+# -- figures for notebooks -------------------------------------------------------------
+
+
+def test_the_plane_is_where_vectors_differ_most():
+    vectors = torch.zeros(4, 5) + 7
+    vectors[:, 1] += torch.tensor([-4.0, 4, 0, 0])
+    vectors[:, 3] += torch.tensor([0.0, 0, 3, -3])
+    places, shares = principal_plane(vectors)
+    expected = torch.tensor([[4.0, 0], [4, 0], [0, 3], [0, 3]])
+    assert torch.allclose(places.abs(), expected, atol=1e-5)
+    assert shares == pytest.approx([16 / 25, 9 / 25])
+    assert principal_plane(torch.ones(3, 2))[1] == [0, 0]
+
+
+def test_words_are_drawn_by_time_and_by_layer(toy):
+    figure = show_word_scatter(toy, 3)
+    by_time, by_layer = (axes.collections[0] for axes in figure.axes[:2])
+    layers = toy.num_layers
+    assert by_time.get_array().tolist() == np.repeat([0, 500, 999], layers).tolist()
+    assert by_layer.get_array().tolist() == [*range(layers)] * 3
+    places, _ = principal_plane(word_map(toy, 3).flatten(0, 1))
+    assert np.allclose(by_layer.get_offsets(), places)
+    to_png(show_word_scatter(toy, 3, truncation_idx=0))  # one word everywhere
+
+
+def test_the_kernel_is_the_likeness_of_waves():
+    torch.manual_seed(0)
+    features = FourierFeatures()
+    figure = show_kernel(features, timestep=200, layer=3)
+    heat, curve = figure.axes[:2]
+    points = torch.tensor([[200.0, 3], [230, 3], [200, 4]])
+    one, later, next_layer = features(points)
+    drawn = heat.images[0].get_array()  # (layers, times)
+    assert drawn.shape == (16, 1000)
+    assert drawn[3, 200] == pytest.approx(1, abs=1e-5)
+    assert drawn[3, 230] == pytest.approx(float(one @ later), abs=1e-4)
+    assert drawn[4, 200] == pytest.approx(float(one @ next_layer), abs=1e-4)
+    alike, gaussian = (line.get_ydata() for line in curve.lines)
+    assert np.abs(alike - gaussian).max() < 0.1
+    assert gaussian[230] == pytest.approx(np.exp(-0.405), abs=0.05)  # (0.03 * 30)^2 / 2
+    assert "33 timesteps" in figure.get_suptitle() or "34" in figure.get_suptitle()
+
+
+def test_anchors_answer_where_they_lie(toy, make):
+    points = [(300, 2), (900, 5)]
+    before, other = toy.mapper, make(seed=1).mapper
+    grids = anchor_activations(before, points)
+    assert grids.shape == (2, 10, toy.num_layers)
+    for grid, at in zip(grids, [(3, 2), (9, 5)], strict=True):
+        assert divmod(int(grid.argmax()), toy.num_layers) == at
+    figure = show_anchors(before, other, points)
+    drawn = [axes.images[0].get_array() for axes in figure.axes[:4]]
+    expected = [*grids, *anchor_activations(other, points)]
+    assert np.allclose(drawn, torch.stack(expected))
+    rings = [axes.lines[0].get_xydata()[0].tolist() for axes in figure.axes[:4]]
+    assert rings == [[2, 300], [5, 900]] * 2
+
+
+def test_two_numbers_have_no_anchors(make):
+    plain = make(positional_encoding=False).mapper
+    with pytest.raises(PersoError, match=r"no anchors.*positional_encoding=True"):
+        show_anchors(plain, plain, [(0, 0)])
+
+
+def test_figures_become_pictures_and_leave_nothing_open(tiny, toy):
+    open_before = plt.get_fignums()
+    for figure in (
+        draw_truncation(tiny, toy, SAMPLING, STOPS, "", HIDDEN, 0, "on", 0.2),
+        show_word_scatter(toy),
+        show_kernel(FourierFeatures()),
+        show_anchors(toy.mapper, toy.mapper, [(0, 0)]),
+    ):
+        assert to_png(figure).startswith(b"\x89PNG")
+    assert plt.get_fignums() == open_before
