@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from perso_lite import import_quietly
+from perso_lite._lazy import import_quietly
 from perso_lite.errors import PersoError
 
 # commands with a parser of their own
@@ -23,11 +23,12 @@ def main(argv: list[str] | None = None) -> int:
         if arguments and arguments[0] in FORWARDED:
             import_quietly(FORWARDED[arguments[0]]).main(arguments[1:])
             return 0
-        options = parser().parse_args(arguments)
+        options = vars(parser().parse_args(arguments))
+        run = options.pop("run")
         with warnings.catch_warnings():
             # a warning is for the user here: its sentence, not its place in the code
             warnings.showwarning = lambda message, *_, **__: tell(message)
-            options.run(options)
+            run(**options)
     except PersoError as reason:
         tell(reason)
         return 2
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     tour.add_argument("--steps", type=positive, default=100)
     tour.add_argument("--method", default="perfusion")
     tour.add_argument("--out", type=Path, default=Path("tour"), help="folder")
-    tour.set_defaults(run=later("commands.tour", "run_tour"))
+    tour.set_defaults(run=later("commands.tour", "tour"))
 
     learn = commands.add_parser("personalize", help="teach it your own pictures")
     learn.add_argument("pictures", help="folder of pictures, or a shipped concept")
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     learn.add_argument("--steps", type=positive, default=300)
     # the one that any base can do without preparation
     learn.add_argument("--method", default="textual-inversion")
-    learn.set_defaults(run=later("commands.personalize", "run_personalize"))
+    learn.set_defaults(run=later("commands.personalize", "personalize"))
     for command in (tour, learn):
         command.add_argument(
             "--placeholder-token", help="the new word; default: like the file, <file>"
@@ -86,23 +87,23 @@ def parser() -> argparse.ArgumentParser:
     draw.add_argument("--steps", type=positive, default=25)
     draw.add_argument("--guidance", type=float, default=5.0)
     draw.add_argument("--base", help="folder or hub id; default: the shipped")
-    draw.set_defaults(run=run_generate)
+    draw.set_defaults(run=later("commands.generate", "draw"))
 
     text = commands.add_parser(
         "covariance", help="prepare another base for Perfusion, once"
     )
     text.add_argument("captions", type=Path, help="text file, a caption a line")
     text.add_argument("--base", required=True, help="folder or hub id")
-    text.set_defaults(run=run_covariance)
+    text.set_defaults(run=later("commands.covariance", "estimate"))
 
     commands.add_parser("pretrain", help="make the shipped base again (--help there)")
     commands.add_parser("evaluate", help="measure base or methods (--help there)")
     return top
 
 
-def later(module: str, function: str) -> Callable[[argparse.Namespace], None]:
+def later(module: str, function: str) -> Callable[..., None]:
     """A command whose module is imported when it runs, so that --help is quick."""
-    return lambda options: getattr(import_quietly(module), function)(options)
+    return lambda **options: getattr(import_quietly(module), function)(**options)
 
 
 def positive(text: str) -> int:
@@ -110,60 +111,6 @@ def positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
-
-
-def run_generate(options: argparse.Namespace) -> None:
-    """Draw prompts with one or several learned concepts."""
-    from perso_lite import attached, generate, load_base, load_method
-    from perso_lite.figures.pictures import save_picture
-
-    names = options.placeholder_token or [None] * len(options.concept)
-    if len(names) != len(options.concept):
-        raise PersoError(
-            f"There are {len(options.concept)} concepts but {len(names)} placeholder "
-            "tokens; give one --placeholder-token for each --concept, or none."
-        )
-    base = load_base(options.base)
-    methods = [
-        load_method(path, base, name)
-        for path, name in zip(options.concept, names, strict=True)
-    ]
-    tokens = [method.placeholder_token for method in methods]
-    for prompt in options.prompt:
-        if not any(token in prompt for token in tokens):
-            raise PersoError(
-                f'The prompt "{prompt}" does not mention {" or ".join(tokens)}, so the '
-                f'concept would not show. Write for example "a photo of a {tokens[0]}".'
-            )
-    with attached(base, *methods):
-        pictures = generate(
-            base,
-            options.prompt,
-            tuple(options.seeds),
-            options.steps,
-            options.guidance,
-            progress=True,
-        )
-    seeds = options.seeds * len(options.prompt)
-    for index, (picture, seed) in enumerate(zip(pictures, seeds, strict=True)):
-        path = options.out / f"{index // len(options.seeds):02d}_seed{seed}.png"
-        save_picture(picture, path)
-        print(path)
-
-
-def run_covariance(options: argparse.Namespace) -> None:
-    """Estimate a base's text covariance and keep it where Perfusion finds it."""
-    from perso_lite import estimate_covariance, load_base
-
-    try:
-        lines = options.captions.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as reason:
-        raise PersoError(
-            f"{options.captions} cannot be read ({reason}); give a text file with one "
-            "caption a line."
-        ) from reason
-    captions = [line.strip() for line in lines if line.strip()]
-    print(estimate_covariance(load_base(options.base), captions).save())
 
 
 if __name__ == "__main__":

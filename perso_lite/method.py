@@ -151,11 +151,11 @@ def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
 
 
 @contextmanager
-def dials(method: Method, **given: Any) -> Iterator[None]:
-    """Inside the `with` block, a method's dials stand as given, then as before.
+def inference_parameters(method: Method, **given: Any) -> Iterator[None]:
+    """Set inference parameters for the length of the `with` block.
 
     Raises:
-        PersoError: a dial cannot stand so.
+        PersoError: a value is out of range.
     """
     before = {name: getattr(method, name) for name in given}
     try:
@@ -167,7 +167,7 @@ def dials(method: Method, **given: Any) -> Iterator[None]:
             setattr(method, name, value)
 
 
-def dials_of(method: Method) -> dict[str, bool | int | float | str | None]:
+def parameters_of(method: Method) -> dict[str, bool | int | float | str | None]:
     """Whatever about a method is a plain number, word or switch."""
     plain = (bool, int, float, str, type(None))
     return {key: v for key, v in vars(method).items() if isinstance(v, plain)}
@@ -175,7 +175,7 @@ def dials_of(method: Method) -> dict[str, bool | int | float | str | None]:
 
 def state_of(method: Method) -> str:
     """Differs wherever a method has learned more or its dials stand otherwise."""
-    digest = hashlib.sha256(repr(dials_of(method)).encode())
+    digest = hashlib.sha256(repr(parameters_of(method)).encode())
     for tensor in method.state_dict().values():
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()

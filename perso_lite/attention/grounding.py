@@ -5,10 +5,11 @@ noised to some timestep, the U-Net is asked for the noise under the picture's ow
 prompt, and what its words look at meanwhile is compared with where things really are.
 """
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
@@ -16,30 +17,36 @@ from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.record import record_attention
 from perso_lite.conditioning.cross_attention import Layers
 from perso_lite.conditioning.tokens import encode_prompts
-from perso_lite.evaluation.metrics import AttentionScore, attention_against_mask
-from perso_lite.files import DATA_FOLDER
-from perso_lite.world.oracle import read_prompt
 
 
-def single_toy_prompts(count: int) -> tuple[list[str], list[str]]:
-    """Prompts of the base's evaluation that show one toy and name its class.
+@dataclass(frozen=True, eq=False)
+class AttentionScore:
+    """How well attention maps cover masks, both (maps,) in [0, 1]."""
 
-    Returns:
-        The first `count` of them, and their class words.
+    iou: Tensor  # overlap of the map's stronger half with the mask, over their union
+    inside: Tensor  # share of the attention on the mask; the rest has leaked
+
+
+def attention_against_mask(attention: Tensor, masks: Tensor) -> AttentionScore:
+    """Compare attention maps with the true place of the concept.
+
+    Args:
+        attention: (maps, height, width), not negative. It is "on" where it reaches
+            half of its own maximum.
+        masks: (maps, 1, any height, any width) in [0, 1]; a cell of the map belongs to
+            the concept if it is covered by half.
     """
-    entries = json.loads((DATA_FOLDER / "prompts" / "base.json").read_text())
-    prompts, class_words = [], []
-    for prompt in (e["prompt"] for e in entries if e["kind"] == "seen"):
-        words, _ = read_prompt(prompt)
-        class_word = words.things[0][0]
-        if len(words.things) == 1 and class_word in prompt.split():
-            prompts.append(prompt)
-            class_words.append(class_word)
-    return prompts[:count], class_words[:count]
+    masks = F.interpolate(masks.float(), size=attention.shape[-2:], mode="area")[:, 0]
+    mask = masks.to(attention.device) >= 0.5  # (maps, height, width)
+    on = (attention >= attention.amax((1, 2), keepdim=True) / 2) & (attention > 0)
+    union = (on | mask).sum((1, 2)).clamp(min=1)
+    total = attention.sum((1, 2)).clamp(min=1e-12)
+    inside = (attention * mask).sum((1, 2)) / total
+    return AttentionScore(((on & mask).sum((1, 2)) / union).cpu(), inside.cpu())
 
 
 @torch.no_grad()
-def noised_maps(
+def attention_on_noised(
     base: StableDiffusionPipeline,
     prompts: str | Sequence[str],
     pictures: Tensor,
@@ -72,7 +79,7 @@ def noised_maps(
     return maps
 
 
-def word_overlap(
+def word_grounding(
     maps: AttentionMaps,
     words: str | Sequence[str],
     masks: Tensor,

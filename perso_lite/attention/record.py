@@ -6,7 +6,8 @@ every token of the prompt answers with a key k and gives a value v:
     attention = softmax(q k^T / sqrt(d))        output = attention v
 
 The keys decide where a word has a say, the values what it says. `record_attention`
-keeps the first factor; `exchanged` and `probe` (exchange.py) change k and v.
+keeps the first factor; `swap_keys_values` and `inject_prompts` (swap.py) change k and
+v.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from perso_lite.attention.maps import AttentionMaps
-from perso_lite.attention.unet_calls import CallWatch, watched_calls
+from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
 from perso_lite.conditioning.cross_attention import CrossAttentionLayer
 from perso_lite.errors import PersoError
 
@@ -60,7 +61,7 @@ def record_attention(
             that went through the text encoder. Needed where text was encoded before,
             or its keys exchanged.
         guided: whether U-Net calls have a negative half; default: found out (see
-            `calls.CallWatch`), and asked for where it cannot be.
+            `calls.UNetCallTracker`), and asked for where it cannot be.
 
     Raises:
         PersoError: from within a U-Net call, if a layer has a processor whose attention
@@ -70,7 +71,7 @@ def record_attention(
     latest: dict[int, Tensor] = {}  # by layer, of the present call
     with ExitStack() as stack:
         watch = stack.enter_context(
-            watched_calls(pipe, guided, lambda call: maps.add(call, latest))
+            tracked_unet_calls(pipe, guided, lambda call: maps.add(call, latest))
         )
         for layer in maps.layers:
             attention = pipe.unet.get_submodule(layer.name)
@@ -82,7 +83,7 @@ def record_attention(
 def _listen(
     attention: Attention,
     layer: CrossAttentionLayer,
-    watch: CallWatch,
+    watch: UNetCallTracker,
     latest: dict[int, Tensor],
     keep_heads: bool,
 ) -> list[torch.utils.hooks.RemovableHandle]:
@@ -102,7 +103,7 @@ def _listen(
         if watch.running:  # else the layer runs alone, as gradient checkpointing does
             rows, mask = watch.call.rows, kwargs.get("attention_mask")
             mask = None if mask is None else mask[rows]
-            shares = attention_shares(attention, queries[rows], keys[rows], mask)
+            shares = attention_weights(attention, queries[rows], keys[rows], mask)
             if not keep_heads:
                 shares = shares.mean(1, keepdim=True, dtype=torch.float32)
             latest[layer.position] = shares.float()
@@ -114,7 +115,7 @@ def _listen(
     ]
 
 
-def attention_shares(
+def attention_weights(
     attention: Attention, queries: Tensor, keys: Tensor, mask: Tensor | None
 ) -> Tensor:
     """The layer's attention, (pictures, heads, pixels, tokens)."""

@@ -1,9 +1,10 @@
-"""Text exchanged inside the attention: other keys or values, here and now only.
+"""Other text inside the attention: swap keys or values, inject prompts.
 
-A word's key decides where it has a say, its value what it says (see attention.py), and
+A word's key decides where it has a say, its value what it says (see record.py), and
 each cross-attention layer makes both anew from the text at every step. So they can be
-made of different prompts (`exchanged`), and a prompt can be read by some layers during
-some steps alone (`probe`), which shows where and when each of its parts is used.
+made of different prompts (`swap_keys_values`), and a prompt can be read by some layers
+during some steps alone (`inject_prompts`), which shows where and when each of its parts
+is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.attention.unet_calls import CallWatch, watched_calls
+from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
 from perso_lite.conditioning.cross_attention import (
     CrossAttentionLayer,
     Layers,
@@ -26,7 +27,7 @@ from perso_lite.errors import PersoError
 
 
 @contextmanager
-def exchanged(
+def swap_keys_values(
     pipe: StableDiffusionPipeline,
     keys: str | None = None,
     values: str | None = None,
@@ -48,15 +49,15 @@ def exchanged(
     """
     if keys is None and values is None:
         raise PersoError(
-            "exchanged() was given neither keys nor values, so there is nothing to "
-            'exchange. Say for example exchanged(pipe, values="a red car").'
+            "swap_keys_values() was given neither keys nor values, so there is nothing "
+            'to swap. Say for example swap_keys_values(pipe, values="a red car").'
         )
     with torch.no_grad():
         where, what = (
             None if prompt is None else encode_prompts(pipe, [prompt])
             for prompt in (keys, values)
         )
-    with watched_calls(pipe, guided) as watch:
+    with tracked_unet_calls(pipe, guided) as watch:
 
         def with_keys(layer: CrossAttentionLayer, states: Tensor) -> Tensor:
             return _prompted(watch, states, where)
@@ -73,7 +74,7 @@ def exchanged(
 
 
 @contextmanager
-def probe(
+def inject_prompts(
     pipe: StableDiffusionPipeline,
     prompts_by: Mapping[tuple[Layers, tuple[int, int] | None], str],
     guided: bool | None = None,
@@ -94,14 +95,14 @@ def probe(
         PersoError: no prompts, or steps that are no range; from within a U-Net call,
             layers that do not exist.
     """
-    _check_probe(prompts_by)
+    _check_injection(prompts_by)
     layers = cross_attention_layers(pipe.unet)
     with torch.no_grad():
         states_by = {
             where: encode_prompts(pipe, [prompt])  # (1, tokens, dim)
             for where, prompt in prompts_by.items()
         }
-    with watched_calls(pipe, guided) as watch:
+    with tracked_unet_calls(pipe, guided) as watch:
 
         def rewrite(layer: CrossAttentionLayer, states: Tensor) -> Tensor:
             call = watch.call
@@ -115,17 +116,17 @@ def probe(
             yield
 
 
-def _prompted(watch: CallWatch, states: Tensor, others: Tensor) -> Tensor:
+def _prompted(watch: UNetCallTracker, states: Tensor, others: Tensor) -> Tensor:
     """Text states (batch, tokens, dim), with others in the prompts' rows."""
     states = states.clone()
     states[watch.call.rows] = others.to(states)
     return states
 
 
-def _check_probe(prompts_by: Mapping[tuple, str]) -> None:
+def _check_injection(prompts_by: Mapping[tuple, str]) -> None:
     example = 'Say for example {("mid", (0, 8)): "a red car"}.'
     if not prompts_by:
-        raise PersoError(f"probe() was given no prompts. {example}")
+        raise PersoError(f"inject_prompts() was given no prompts. {example}")
     for _, steps in prompts_by:
         if steps is not None and not (len(steps) == 2 and 0 <= steps[0] < steps[1]):
             raise PersoError(

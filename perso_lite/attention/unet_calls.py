@@ -1,8 +1,8 @@
 """Which rows of a U-Net call belong to the prompts, and which denoising step it is.
 
 Under classifier-free guidance half of a batch has negative prompts, and a U-Net call
-says neither that nor how far the picture has come. `watched_calls` finds out, for the
-stock call of a pipeline and for our own loops alike, without changing either.
+says neither that nor how far the picture has come. `tracked_unet_calls` finds out, for
+the stock call of a pipeline and for our own loops alike, without changing either.
 """
 
 from collections import deque
@@ -42,7 +42,7 @@ class UNetCall:
     step: int = 0
 
 
-class CallWatch:
+class UNetCallTracker:
     """Follows text from the encoder into the calls of the U-Net.
 
     Guidance doubles the batch: negative prompts, then prompts. The U-Net does not know,
@@ -175,11 +175,11 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 @contextmanager
-def watched_calls(
+def tracked_unet_calls(
     pipe: StableDiffusionPipeline,
     guided: bool | None = None,
     finished: Callable[[UNetCall], None] | None = None,
-) -> Iterator[CallWatch]:
+) -> Iterator[UNetCallTracker]:
     """Inside, the yielded watch tells which rows of a U-Net call have the prompt.
 
     Args:
@@ -191,7 +191,7 @@ def watched_calls(
     Raises:
         PersoError: from within a U-Net call, where its halves cannot be told apart.
     """
-    watch = CallWatch(pipe, guided)
+    watch = UNetCallTracker(pipe, guided)
 
     def unet_left(module: nn.Module, args: tuple, output: Any) -> None:
         was_running, watch.running = watch.running, False
@@ -211,7 +211,9 @@ def watched_calls(
 
 
 @contextmanager
-def _told_of_pairs(pipe: StableDiffusionPipeline, watch: CallWatch) -> Iterator[None]:
+def _told_of_pairs(
+    pipe: StableDiffusionPipeline, watch: UNetCallTracker
+) -> Iterator[None]:
     """Let the watch see what `pipe.encode_prompt` returns, also text given encoded."""
     before = vars(pipe).get("encode_prompt")
     original = pipe.encode_prompt

@@ -1,135 +1,31 @@
-"""Methods side by side, between the class prior and the oracle.
+"""python -m perso_lite evaluate: measure the base, or what methods learn."""
 
-`python -m perso_lite evaluate methods` teaches the base each shipped toy with each
-method, draws it under the fixed prompts of `data/prompts/concepts.json`, and scores the
-pictures next to those of the bare class word (what the base would draw anyway) and next
-to true pictures of the toy under the same prompts (what nobody can beat).
-"""
-
-import argparse
-import json
-from pathlib import Path
-
-import torch
-from tqdm.auto import tqdm
-
-from perso_lite import import_quietly
-from perso_lite.base import load_base
-from perso_lite.concepts import load_concept, shipped_concepts
+from perso_lite._lazy import import_quietly
 from perso_lite.errors import PersoError
-from perso_lite.evaluation.bootstrap import bootstrap_interval
-from perso_lite.evaluation.judges import load_judges
-from perso_lite.evaluation.scores import (
-    ConceptScores,
-    class_prior_scores,
-    oracle_scores,
-    score_concept,
-)
-from perso_lite.files import DATA_FOLDER
-from perso_lite.methods import METHODS
-from perso_lite.training import fit
 
-SCORES = ("instance", "instance_masked", "clip_image", "clip_image_masked",
-          "clip_text", "prompt_accuracy")  # fmt: skip
-
-
-def concept_prompts() -> list[str]:
-    """The fixed prompts that shipped concepts are drawn under."""
-    return json.loads((DATA_FOLDER / "prompts" / "concepts.json").read_text())
-
-
-def toys() -> list[str]:
-    """Names of the shipped concepts that are no people."""
-    return [n for n in shipped_concepts() if load_concept(n).class_word != "person"]
-
-
-def evaluate_methods(options: argparse.Namespace) -> dict[str, list[ConceptScores]]:
-    """Scores of every toy: class prior, each method, oracle, in this order."""
-    base, judges = load_base(options.base), load_judges()
-    prompts, seeds = concept_prompts(), list(range(options.seeds))
-    drawing = {"guidance_scale": options.guidance, "num_inference_steps": options.steps}
-    scores: dict[str, list[ConceptScores]] = {"class prior": []}
-    scores |= {name: [] for name in options.methods} | {"oracle": []}
-    for name in tqdm(options.concepts or toys(), desc="concepts"):
-        concept = load_concept(name)
-        told = (judges, concept, prompts, seeds)
-        scores["class prior"].append(class_prior_scores(base, *told, **drawing))
-        for method_name in options.methods:
-            kind = METHODS[method_name.replace("-", "_")]
-            method = kind(base, concept.class_word, concept.placeholder_token)
-            for _ in fit(method, concept, options.training_steps):
-                pass
-            with method.attach(base):
-                drawn = score_concept(base, *told, **drawing)
-            scores[method_name].append(drawn)
-        scores["oracle"].append(oracle_scores(*told))
-    return scores
-
-
-def interval_table(
-    scores: dict[str, list[ConceptScores]],
-) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Mean and 95 % interval of every score, toys resampled before pictures.
-
-    The rows "<method> - class prior" are of differences picture by picture: same
-    prompt, same seed.
-    """
-    groups = torch.cat(
-        [torch.full((len(s.seeds),), i) for i, s in enumerate(scores["class prior"])]
-    )
-    values = {
-        row: {n: torch.cat([getattr(s, n) for s in of_row]) for n in SCORES}
-        for row, of_row in scores.items()
-    }
-    prior = values["class prior"]
-    for row in list(values)[1:-1]:
-        gain = {name: values[row][name] - prior[name] for name in SCORES}
-        values[f"{row} - class prior"] = gain
-    return {
-        row: {n: bootstrap_interval(v, groups=groups) for n, v in of_row.items()}
-        for row, of_row in values.items()
-    }
-
-
-def methods_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m perso_lite evaluate methods`."""
-    p = argparse.ArgumentParser(prog="perso_lite evaluate methods", description=__doc__)
-    p.add_argument("--methods", nargs="+", default=list(METHODS))
-    p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
-    p.add_argument("--training-steps", type=int, default=250)
-    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
-    p.add_argument("--base", help="folder or hub id; default: the shipped base")
-    p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=20)
-    p.add_argument("--out", type=Path, default=Path("evaluation"))
-    return p
+MEASUREMENTS = {  # what can be measured, and by which module
+    "base": "commands.evaluate_base",
+    "methods": "commands.evaluate_methods",
+    "tradeoff": "commands.evaluate_tradeoff",
+    "front": "commands.evaluate_tradeoff",  # an earlier name
+    "neti": "commands.evaluate_neti",
+    "pairs": "commands.evaluate_pairs",
+}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`evaluate methods`, a table and the same as JSON, or what else to evaluate."""
-    arguments = list(argv or [])
-    elsewhere = {
-        "base": "commands.evaluate_base",
-        "front": "commands.evaluate_tradeoff",
-        "pairs": "commands.evaluate_pairs",
-        "neti": "commands.evaluate_neti",
-    }
-    if arguments and arguments[0] in elsewhere:
-        import_quietly(elsewhere[arguments[0]]).main(arguments[1:])
-        return
-    if arguments[:1] != ["methods"]:
+    """Hand over to what is to be measured.
+
+    Raises:
+        PersoError: nothing of that name is measured here.
+    """
+    what, *others = argv or [""]
+    if what not in MEASUREMENTS:
         raise PersoError(
             "Say what to evaluate: `evaluate base` (does it draw what prompts say?), "
             "`evaluate methods` (is it the concept, and still what prompts say?), "
-            "`evaluate front` (the same at many settings and training lengths), "
+            "`evaluate tradeoff` (the same at many settings and training lengths), "
             "`evaluate neti` (a word for each timestep and layer) or "
             "`evaluate pairs` (two concepts in one picture)."
         )
-    options = methods_parser().parse_args(arguments[1:])
-    table = interval_table(evaluate_methods(options))
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "methods.json").write_text(json.dumps(table, indent=1) + "\n")
-    print(f"{'':<34}" + "".join(f"{name:>24}" for name in SCORES))
-    for row, intervals in table.items():
-        cells = [f"{m:.3f} [{a:.3f}, {b:.3f}]" for m, a, b in intervals.values()]
-        print(f"{row:<34}" + "".join(f"{cell:>24}" for cell in cells))
+    import_quietly(MEASUREMENTS[what]).main(others)

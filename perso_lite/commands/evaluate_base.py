@@ -25,7 +25,7 @@ from perso_lite.evaluation.bootstrap import bootstrap_interval
 from perso_lite.evaluation.ground_truth import only_asked, truth_of
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, Judges, load_judges
 from perso_lite.evaluation.metrics import read_attributes
-from perso_lite.files import DATA_FOLDER
+from perso_lite.evaluation.prompts import base_prompts
 from perso_lite.pretrain.judge_training import first_of_each
 from perso_lite.pretrain.pictures import VIEWS, subject_scene
 from perso_lite.pretrain.unet import save_sheet
@@ -135,8 +135,7 @@ def recognised(judges: Judges, pictures: Tensor, names: list[str]) -> Tensor:
 
 def load_entries(count: int) -> list[dict]:
     """The first prompts of the fixed list, each with a scene that shows it."""
-    path = DATA_FOLDER / "prompts" / "base.json"
-    entries = json.loads(path.read_text())[:count]
+    entries = base_prompts()[:count]
     for entry in entries:
         rng = random.Random(f"true render/{entry['prompt']}")
         entry["scene"] = scene_for(entry["prompt"], rng)

@@ -3,8 +3,8 @@
 `python -m perso_lite evaluate neti` teaches the base each shipped toy with NeTI and
 XTI, looks at several training lengths, cuts the mapper off at several units, with and
 without nested dropout, and trains it without timestep, layer, both, or bypass. Scores,
-prompts and seeds are those of `evaluate front`, so that Textual Inversion, class prior
-and oracle can be taken from there.
+prompts and seeds are those of `evaluate tradeoff`, so that Textual Inversion, class
+prior and oracle can be taken from there.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Two concepts in one picture: whether both are there, each in its own colour.
 
-`python -m perso_lite evaluate pairs` takes the concept files that `evaluate front` left
-behind, every one learned alone, attaches them two by two, reads the pictures and
+`python -m perso_lite evaluate pairs` takes the concept files that `evaluate tradeoff`
+left behind, every one learned alone, attaches them two by two, reads the pictures and
 compares their sides with the concepts that should be there: the exact joint edit of
 Perfusion, the naive ones, two words of Textual Inversion, two LoRAs, and, for
 comparison, the bare words of the base.
@@ -21,11 +21,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
-from perso_lite.commands.evaluate import toys
 from perso_lite.commands.evaluate_tradeoff import EARLY
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import ATTRIBUTES, Judges, load_judges
 from perso_lite.evaluation.metrics import instance_similarity, read_attributes
+from perso_lite.evaluation.prompts import toys
 from perso_lite.files import write_atomically
 from perso_lite.method import attached
 from perso_lite.methods import load_method
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     for pair in tqdm(pairs_of(judges), desc="pairs"):
         for row in ROWS:
-            with pair_attached(bases, row, pair, options.front):
+            with pair_attached(bases, row, pair, options.tradeoff):
                 seeds = range(options.seeds)
                 found = pictures_read(bases[1], judges, row, pair, seeds, drawing)
             table[row].append({"pair": [concept.name for concept in pair]} | found)
@@ -199,7 +199,9 @@ def main(argv: list[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line of `python -m perso_lite evaluate pairs`."""
     p = argparse.ArgumentParser(prog="perso_lite evaluate pairs", description=__doc__)
-    p.add_argument("--front", type=Path, default=Path("evaluation/front"))
+    p.add_argument(
+        "--tradeoff", "--front", type=Path, default=Path("evaluation/tradeoff")
+    )
     p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
     p.add_argument("--base", help="folder or hub id; default: the shipped base")
     p.add_argument("--guidance", type=float, default=4.0)

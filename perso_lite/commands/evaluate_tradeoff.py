@@ -1,10 +1,10 @@
-"""Concept against prompt: where every method lies on the plane, at many settings.
+"""Subject fidelity against prompt fidelity, of every method at many settings.
 
-`python -m perso_lite evaluate front` teaches the base each shipped toy with Perfusion
-(keys locked, and trained along) and with what it is compared with, stops the latter at
-several training lengths, and moves the former's dials: one file for the whole curve.
-What is drawn is scored on two axes, how like the concept it is and how much of its
-prompt it shows, beside the class prior and the oracle.
+`python -m perso_lite evaluate tradeoff` teaches the base each shipped toy with
+Perfusion (keys locked, and trained along) and with what it is compared with, stops the
+latter at several training lengths, and varies the former's inference parameters: one
+file for the whole curve. What is drawn is scored for subject fidelity and prompt
+fidelity, beside the class prior and the oracle.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from perso_lite.attention.grounding import noised_maps, word_overlap
+from perso_lite.attention.grounding import attention_on_noised, word_grounding
 from perso_lite.base import load_base
-from perso_lite.commands.evaluate import concept_prompts, toys
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import Judges, load_judges
+from perso_lite.evaluation.prompts import concept_prompts, toys
 from perso_lite.evaluation.scores import (
     ConceptScores,
     class_prior_scores,
@@ -119,8 +119,8 @@ def leaked(
     shares = []
     with attached(base, *methods):
         for level in NOISE_LEVELS:
-            maps = noised_maps(base, texts, pictures, level)
-            shares.append(1 - word_overlap(maps, word, masks).inside)
+            maps = attention_on_noised(base, texts, pictures, level)
+            shares.append(1 - word_grounding(maps, word, masks).inside)
     return torch.stack(shares).mean(0)
 
 
@@ -169,8 +169,10 @@ def measured(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`evaluate front`."""
-    measure(parser("front", __doc__, POINTS).parse_args(argv), POINTS, "front.json")
+    """`evaluate tradeoff`."""
+    measure(
+        parser("tradeoff", __doc__, POINTS).parse_args(argv), POINTS, "tradeoff.json"
+    )
 
 
 def measure(

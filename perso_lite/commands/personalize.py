@@ -1,8 +1,9 @@
 """python -m perso_lite personalize: learn a concept from a folder of pictures."""
 
-import argparse
 import inspect
 import time
+from pathlib import Path
+from typing import Any
 
 from diffusers import StableDiffusionPipeline
 
@@ -11,41 +12,80 @@ from perso_lite.concepts import Concept, load_concept
 from perso_lite.errors import PersoError
 from perso_lite.files import check_writable
 from perso_lite.method import Method
-from perso_lite.methods import METHODS
+from perso_lite.methods import method_named
 from perso_lite.training import fit_with_bar
 
 
-def run_personalize(options: argparse.Namespace) -> None:
-    """Learn a concept from the user's pictures and write its file."""
-    concept = load_concept(options.pictures, options.class_word)
-    method = learn(options, load_base(options.base), concept)
+def personalize(
+    pictures: str | Path,
+    out: Path,
+    class_word: str | None = None,
+    base: str | None = None,
+    **training: Any,
+) -> None:
+    """Learn a concept from the user's pictures and write its file.
+
+    Args:
+        pictures: a folder, or the name of a shipped concept.
+        out: the file to write.
+        class_word: the everyday word for what the pictures show.
+        base: folder or hub id; default: the shipped base.
+        training: more keyword arguments of `learn`.
+
+    Raises:
+        PersoError: something of this cannot be read, or the file cannot be written.
+    """
+    concept = load_concept(pictures, class_word)
+    method = learn(load_base(base), concept, out, **training)
     token = method.placeholder_token
     print(
-        f"\ndraw with  python -m perso_lite generate --concept {options.out} "
+        f"\ndraw with  python -m perso_lite generate --concept {out} "
         f'--prompt "a photo of a {token}" --out pictures'
     )
 
 
 def learn(
-    options: argparse.Namespace, base: StableDiffusionPipeline, concept: Concept
+    base: StableDiffusionPipeline,
+    concept: Concept,
+    out: Path,
+    method: str = "textual-inversion",
+    steps: int = 300,
+    placeholder_token: str | None = None,
+    num_vectors: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
 ) -> Method:
-    """Train and save as the options say, and print what it took."""
-    name = options.method.replace("-", "_")
-    if name not in METHODS:
-        known = ", ".join(METHODS).replace("_", "-")
-        raise PersoError(f"There is no method {options.method}; choose from: {known}.")
-    check_writable(options.out)
-    file_name = "-".join(options.out.stem.lower().split())
-    token = options.placeholder_token or concept.placeholder_token or f"<{file_name}>"
-    chosen = {} if options.num_vectors is None else {"num_vectors": options.num_vectors}
-    if chosen.keys() - inspect.signature(METHODS[name]).parameters.keys():
+    """Train a method, save it, and print what it took.
+
+    Args:
+        base: the pipeline to learn on.
+        concept: what from.
+        out: the file to write; a checkpoint is kept beside it meanwhile.
+        method: a name of `METHODS` or an alias, also with hyphens.
+        steps: of training, altogether.
+        placeholder_token: default: the shipped concept's, or the file's name.
+        num_vectors: of the word, for methods that let one choose.
+        seed: of everything drawn.
+        resume: whether to go on from the checkpoint.
+
+    Raises:
+        PersoError: no such method, an option that it does not have, no checkpoint, or
+            a file that cannot be written.
+        KeyboardInterrupt: says where the last checkpoint is.
+    """
+    kind = method_named(method)
+    check_writable(out)
+    file_name = "-".join(out.stem.lower().split())
+    token = placeholder_token or concept.placeholder_token or f"<{file_name}>"
+    chosen = {} if num_vectors is None else {"num_vectors": num_vectors}
+    if chosen.keys() - inspect.signature(kind).parameters.keys():
         raise PersoError(
-            f"--num-vectors is not for {options.method}: how many vectors its word has "
+            f"--num-vectors is not for {method}: how many vectors its word has "
             "is part of the method. Leave the option out."
         )
-    method = METHODS[name](base, concept.class_word, token, **chosen)
-    checkpoint = options.out.with_suffix(".checkpoint.safetensors")
-    if options.resume and not checkpoint.is_file():
+    learner = kind(base, concept.class_word, token, **chosen)
+    checkpoint = out.with_suffix(".checkpoint.safetensors")
+    if resume and not checkpoint.is_file():
         raise PersoError(
             f"There is no checkpoint {checkpoint} to go on from; leave --resume out to "
             "start afresh."
@@ -53,12 +93,12 @@ def learn(
     started = time.perf_counter()
     try:
         fit_with_bar(
-            method,
+            learner,
             concept,
-            options.steps,
-            seed=options.seed,
+            steps,
+            seed=seed,
             checkpoint=checkpoint,
-            resume=checkpoint if options.resume else None,
+            resume=checkpoint if resume else None,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -68,12 +108,9 @@ def learn(
             else "Interrupted before the first checkpoint; nothing was kept."
         ) from None
     seconds = time.perf_counter() - started
-    method.save(options.out)
+    learner.save(out)
     checkpoint.unlink(missing_ok=True)
-    bytes_on_disk = options.out.stat().st_size
+    bytes_on_disk = out.stat().st_size
     print(f"\n{'method':<20}{'steps':>7}{'seconds':>9}{'bytes':>9}   file")
-    print(
-        f"{options.method:<20}{options.steps:>7}{seconds:>9.1f}{bytes_on_disk:>9}   "
-        f"{options.out}"
-    )
-    return method
+    print(f"{method:<20}{steps:>7}{seconds:>9.1f}{bytes_on_disk:>9}   {out}")
+    return learner

@@ -27,9 +27,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from perso_lite.__main__ import main as run_command
 from perso_lite.base import load_base
 from perso_lite.commands import evaluate
+from perso_lite.commands.tour import tour
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_stages import (
@@ -86,15 +86,17 @@ def measure(output: Path, scratch: Path) -> None:
     processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
     where = ["--base", str(output), "--out", str(scratch)]
     evaluate.main(["base", *where, "--processes", processes])
-    known = ["--methods", "textual_inversion", "--seeds", "2"]  # others: the front
+    known = ["--methods", "textual_inversion", "--seeds", "2"]  # others: tradeoff
     evaluate.main(["methods", *where, *known])
-    evaluate.main(["front", *where])
+    evaluate.main(["tradeoff", *where])
     evaluate.main(["neti", *where])
-    pairs = [*where[:2], "--front", str(scratch), "--out", str(scratch / "pairs.json")]
-    evaluate.main(["pairs", *pairs])
-    run_command(["tour", *where])
-    for name in ("base.json", "methods.json", "front.json", "pairs.json", "neti.json"):
-        shutil.copy(scratch / name, output.parent / "judges" / name)
+    pairs = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
+    evaluate.main(["pairs", *where[:2], *pairs])
+    tour(scratch, base=str(output))
+    results = output.parent / "results"
+    results.mkdir(exist_ok=True)
+    for name in ("base", "methods", "tradeoff", "pairs", "neti"):
+        shutil.copy(scratch / f"{name}.json", results)
     shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
     shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
 

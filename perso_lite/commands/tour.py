@@ -1,8 +1,9 @@
 """python -m perso_lite tour: teach the shipped model a toy, and lay the result out."""
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from diffusers import StableDiffusionPipeline
 from PIL import Image
@@ -25,26 +26,45 @@ SEEDS = (0, 1)
 BETAS = (0.85, 0.75, 0.65, 0.5, 0.3)  # the strip below: a gate opened more and more
 
 
-def run_tour(options: argparse.Namespace) -> None:
-    """Teach the base one shipped concept and lay the result out on one sheet."""
+def tour(
+    out: str | Path = "tour",
+    concept: str | None = None,
+    base: str | None = None,
+    method: str = "perfusion",
+    steps: int = 100,
+    **training: Any,
+) -> None:
+    """Teach the base one shipped concept and lay the result out on one sheet.
+
+    Args:
+        out: folder for the concept's file and the sheet.
+        concept: name of a shipped one; default: dotty-teddy.
+        base: folder or hub id; default: the shipped base.
+        method: a name of `METHODS` or an alias.
+        steps: of training.
+        training: more keyword arguments of `learn`.
+
+    Raises:
+        PersoError: no such concept, base or method, or the folder cannot be written.
+    """
     started = time.perf_counter()
     names = shipped_concepts()
-    if options.concept is None and not names:
+    if concept is None and not names:
         raise PersoError("No concept is shipped in data/concepts; name a folder.")
     default = "dotty-teddy" if "dotty-teddy" in names else next(iter(names), None)
-    concept = load_concept(options.concept or default)
-    base = load_base(options.base)
-    options.out = options.out / f"{concept.name}.safetensors"
-    method = learn(options, base, concept)
+    learned_from = load_concept(concept or default)
+    pipeline = load_base(base)
+    file = Path(out) / f"{learned_from.name}.safetensors"
+    learned = learn(pipeline, learned_from, file, method, steps, **training)
 
     drawing = {"seeds": SEEDS, "progress": True}
-    words = {"before": concept.class_word, "after": method.placeholder_token}
-    pictures = {"before": generate(base, fill(words["before"]), **drawing)}
-    with attached(base, method):
-        pictures["after"] = generate(base, fill(words["after"]), **drawing)
-        strip = beta_strip(base, method) if hasattr(method, "beta") else {}
-    sheet = options.out.with_suffix(".png")
-    save_picture(tour_sheet(concept, words, pictures, strip), sheet)
+    words = {"before": learned.class_word, "after": learned.placeholder_token}
+    pictures = {"before": generate(pipeline, fill(words["before"]), **drawing)}
+    with attached(pipeline, learned):
+        pictures["after"] = generate(pipeline, fill(words["after"]), **drawing)
+        strip = beta_strip(pipeline, learned) if hasattr(learned, "beta") else {}
+    sheet = file.with_suffix(".png")
+    save_picture(tour_sheet(learned_from, words, pictures, strip), sheet)
     print(f"\nlook at  {sheet}\nafter    {time.perf_counter() - started:.0f} s in all")
 
 

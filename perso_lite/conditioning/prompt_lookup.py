@@ -22,7 +22,7 @@ Names = list[tuple[str, ...]]  # for each text, the new words it says
 Entry = tuple[Tensor, Tensor, Names]  # ids (texts, tokens), states, names
 
 
-class RememberedTexts:
+class PromptLookup:
     """The texts that a base has encoded and that say a new word.
 
     Attributes:

@@ -220,7 +220,7 @@ class LearnedTokens:
             )
         tokenizer = self.extended(plain)
         first = tokenizer.convert_tokens_to_ids(self.tokens[0])
-        hooks = _hook_embedding(table, first, len(self.tokens), vectors)
+        hooks = inject_vectors(table, first, len(self.tokens), vectors)
         base.tokenizer = tokenizer
         try:
             yield
@@ -230,7 +230,7 @@ class LearnedTokens:
                 hook.remove()
 
 
-def _hook_embedding(
+def inject_vectors(
     table: nn.Embedding, first: int, count: int, vectors: Callable[[], Tensor]
 ) -> list[torch.utils.hooks.RemovableHandle]:
     """Let ids first, ..., first + count - 1 read `vectors()` instead of the table."""

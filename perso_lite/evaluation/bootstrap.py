@@ -45,7 +45,7 @@ def bootstrap_interval(
     return values.mean().item(), low, high
 
 
-def between(score: float, prior: float, oracle: float) -> float:
+def fraction_of_oracle(score: float, prior: float, oracle: float) -> float:
     """How far a score has come from the class prior (0) to the oracle (1).
 
     Raises:

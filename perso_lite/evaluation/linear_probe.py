@@ -43,7 +43,7 @@ def plain_sentences(count: int, seed: int = 0) -> tuple[list[str], dict[str, Ten
 
 
 @torch.no_grad()
-def readable_facts(
+def linear_probe_accuracy(
     base: StableDiffusionPipeline,
     sentences: list[str],
     facts: dict[str, Tensor],

@@ -2,7 +2,7 @@
 
 A score alone says little: the base draws some teddy for "a teddy" (the class prior),
 and the world can paint the very teddy that was asked for (the oracle). The same judges
-look at all three; statistics.py says how far between them a method has come, and how
+look at all three; bootstrap.py says how far between them a method has come, and how
 sure that is.
 
 Pictures are tensors (pictures, 3, height, width) in [0, 1] everywhere; scores come back
@@ -10,7 +10,6 @@ one a picture, on the CPU, for `bootstrap_interval`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -191,33 +190,7 @@ def prompt_accuracy(
     return right.sum(1) / (asked != UNKNOWN).sum(1)
 
 
-# -- where does it look, and what else has changed? ----------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class AttentionScore:
-    """How well attention maps cover masks, both (maps,) in [0, 1]."""
-
-    iou: Tensor  # overlap of the map's stronger half with the mask, over their union
-    inside: Tensor  # share of the attention on the mask; the rest has leaked
-
-
-def attention_against_mask(attention: Tensor, masks: Tensor) -> AttentionScore:
-    """Compare attention maps with the true place of the concept.
-
-    Args:
-        attention: (maps, height, width), not negative. It is "on" where it reaches
-            half of its own maximum.
-        masks: (maps, 1, any height, any width) in [0, 1]; a cell of the map belongs to
-            the concept if it is covered by half.
-    """
-    masks = F.interpolate(masks.float(), size=attention.shape[-2:], mode="area")[:, 0]
-    mask = masks.to(attention.device) >= 0.5  # (maps, height, width)
-    on = (attention >= attention.amax((1, 2), keepdim=True) / 2) & (attention > 0)
-    union = (on | mask).sum((1, 2)).clamp(min=1)
-    total = attention.sum((1, 2)).clamp(min=1e-12)
-    inside = (attention * mask).sum((1, 2)) / total
-    return AttentionScore(((on & mask).sum((1, 2)) / union).cpu(), inside.cpu())
+# -- what else has changed? ----------------------------------------------------------
 
 
 def _distances(labels: Tensor, half: Tensor, names: Sequence[str]) -> dict[str, float]:

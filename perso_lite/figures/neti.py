@@ -23,8 +23,8 @@ from perso_lite.conditioning.cross_attention import (
 from perso_lite.errors import PersoError
 from perso_lite.methods.space_time.analysis import (
     even_timesteps,
+    mapper_output,
     variance_shares,
-    word_map,
 )
 from perso_lite.methods.space_time.mapper import FourierFeatures, SpaceTimeMapper
 from perso_lite.methods.space_time.neti import NeTI
@@ -49,7 +49,7 @@ def show_word_scatter(
     """
     if isinstance(timesteps, int):
         timesteps = even_timesteps(method, timesteps)
-    words = word_map(method, timesteps, truncation_idx)  # (times, layers, dim)
+    words = mapper_output(method, timesteps, truncation_idx)  # (times, layers, dim)
     places, shares = principal_plane(words.flatten(0, 1))
     layers = torch.arange(words.shape[1])
     by_time = timesteps[:, None].expand(words.shape[:2]).flatten().cpu()

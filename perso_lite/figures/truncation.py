@@ -34,7 +34,7 @@ def truncation_figure(
         picture: at the left.
         caption: stands above it.
         words: (times, layers, dim) by the number of units that wrote them, in ascending
-            order up to all of them; `word_map` gives them.
+            order up to all of them; `mapper_output` gives them.
         truncation_idx: the number that wrote the picture's.
         layers: of the U-Net, for their sides.
         num_train_timesteps: of the base's schedule.

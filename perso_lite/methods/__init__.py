@@ -31,6 +31,23 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+ALIASES = {"xti": "extended_textual_inversion"}  # the usual name of the paper's method
+
+
+def method_named(name: str) -> type[Method]:
+    """The class of a method, by its name or alias, with hyphens or underscores.
+
+    Raises:
+        PersoError: there is no such method.
+    """
+    key = name.replace("-", "_")
+    key = ALIASES.get(key, key)
+    if key not in METHODS:
+        known = ", ".join([*METHODS, *ALIASES]).replace("_", "-")
+        raise PersoError(f"There is no method {name}; choose from: {known}.")
+    return METHODS[key]
+
+
 def load_method(
     path: str | Path,
     base: StableDiffusionPipeline,

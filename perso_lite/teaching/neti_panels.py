@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.figures.truncation import truncation_figure
-from perso_lite.method import state_of
-from perso_lite.methods.space_time.analysis import dials, word_map
+from perso_lite.method import inference_parameters, state_of
+from perso_lite.methods.space_time.analysis import mapper_output
 from perso_lite.methods.space_time.mapper import HIDDEN
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.sampling import generate
@@ -92,11 +92,11 @@ def draw_truncation(
     """
     alpha = alpha if bypass == "on" else 0.0
     with (
-        dials(method, truncation_idx=truncation_idx, bypass_alpha=alpha),
+        inference_parameters(method, truncation_idx=truncation_idx, bypass_alpha=alpha),
         method.attach(base),
     ):
         (picture,) = generate(base, prompt, (seed,), *sampling)
-    words = {k: word_map(method, truncation_idx=k) for k in truncations}
+    words = {k: mapper_output(method, truncation_idx=k) for k in truncations}
     caption = f"bypass {bypass}, " if method.bypass else ""
     caption += f"alpha {alpha:g}, " if bypass == "on" else ""
     layers, last = cross_attention_layers(base.unet), method.num_train_timesteps

@@ -10,7 +10,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from perso_lite import import_quietly
+from perso_lite._lazy import import_quietly
 from perso_lite.errors import PersoError
 
 # The dependencies of pyproject.toml, which a test compares with this table. They stand

@@ -15,8 +15,11 @@ from matplotlib.figure import Figure
 
 from perso_lite.errors import PersoError
 from perso_lite.figures.perfusion import bars_figure, curve_figure
-from perso_lite.method import attached, state_of
-from perso_lite.methods.perfusion.analysis import dials, shares_of, token_states
+from perso_lite.method import attached, inference_parameters, state_of
+from perso_lite.methods.perfusion.analysis import (
+    concept_similarity,
+    token_states,
+)
 from perso_lite.methods.perfusion.joint_edit import joint_edit
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.perfusion.rank_one import EDITS
@@ -78,13 +81,14 @@ def draw_gate(
     seed: int,
 ) -> Figure:
     """The gate with the prompt's tokens on it, and the picture, for these dials."""
-    with dials(method, beta, tau, key_locking), method.attach(base):
+    given = {"beta": beta, "tau": tau, "key_locking": key_locking}
+    with inference_parameters(method, **given), method.attach(base):
         labels, states, padding = token_states(base, prompt)
         (picture,) = generate(base, prompt, (seed,), *sampling)
-    s = shares_of(states, method)  # (tokens,)
+    s = concept_similarity(states, method)  # (tokens,)
     shares = {"words": s[1:-1], "start": s[:1], "end": s[-1:]}
     if len(padding):
-        shares["padding"] = shares_of(padding, method).mean(0, keepdim=True)
+        shares["padding"] = concept_similarity(padding, method).mean(0, keepdim=True)
     caption = f"{key_locking} keys, seed {seed}"
     word = method.placeholder_token
     return curve_figure(picture, caption, shares, labels[1:-1], word, beta, tau)
@@ -155,8 +159,8 @@ def draw_two_gates(
 ) -> Figure:
     """Both gates at every word of the prompt, and the picture, for these dials."""
     with (
-        dials(one, beta_one, tau),
-        dials(other, beta_other, tau),
+        inference_parameters(one, beta=beta_one, tau=tau),
+        inference_parameters(other, beta=beta_other, tau=tau),
         joint_edit(base, edit),
         attached(base, one, other),
     ):

@@ -8,10 +8,10 @@ a placeholder stands for: it is the very toy or person of a concept.
 import functools
 import random
 from dataclasses import replace
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError
 from perso_lite.world.backdrops import MOOD_NUMBERS
 from perso_lite.world.captions import Words, parse, vocabulary
@@ -20,6 +20,16 @@ from perso_lite.world.render import render
 from perso_lite.world.scenes import Scene, Thing, sample_instance
 from perso_lite.world.shipped_concepts import thing_from_truth
 from perso_lite.world.toys import FAMILIES, FAMILY_OF
+
+
+class PaintedConcept(Protocol):
+    """What has to be known of a concept to paint it again."""
+
+    name: str
+    class_word: str
+    placeholder_token: str | None
+    truth: dict[str, Any] | None
+
 
 SOMETHING = "it"  # no word of the world: stands for the placeholder in a sentence
 
@@ -162,7 +172,7 @@ def true_pictures(
     count: int,
     seed: int = 0,
     size: int = 64,
-    concept: Concept | None = None,
+    concept: PaintedConcept | None = None,
     placeholder_token: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Paint what a prompt asks for.

@@ -68,11 +68,6 @@ def _select(look: Look, rows: Tensor) -> Look:
     return Look(*(getattr(look, name)[rows] for name in Look.__dataclass_fields__))
 
 
-def _row(value, rows: Tensor, batch: int):
-    value = torch.as_tensor(value, dtype=torch.float32, device=rows.device)
-    return value.expand(batch)[rows]
-
-
 def thing_shapes(
     things: Sequence[Thing], owner: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from perso_lite import PersoError, TextualInversion, encode_prompts, generate
 from perso_lite.attention.record import record_attention
-from perso_lite.attention.swap import exchanged, probe
+from perso_lite.attention.swap import inject_prompts, swap_keys_values
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 
 PROMPT = "a cat wearing a hat on a beach"
@@ -172,7 +172,7 @@ def test_gradient_checkpointing_is_recorded_once(own_tiny):
         states = encode_prompts(own_tiny, ["a cat"]).requires_grad_()
         own_tiny.unet(noisy, 5, states).sample.sum().backward()
     assert len(maps) == 1 and close(maps.tokens().sum(0), torch.ones(8, 8))
-    with exchanged(own_tiny, "a dog", "a dog"):
+    with swap_keys_values(own_tiny, "a dog", "a dog"):
         own_tiny.unet(noisy, 5, states).sample.sum().backward()
     assert text.shape == states.grad.shape
 
@@ -307,8 +307,8 @@ def test_an_error_inside_leaves_the_pipeline_as_it_was(tiny):
     with (
         stop,
         record_attention(tiny),
-        exchanged(tiny, "a dog"),
-        probe(tiny, {("mid", None): "a hat"}),
+        swap_keys_values(tiny, "a dog"),
+        inject_prompts(tiny, {("mid", None): "a hat"}),
     ):
         draw(tiny)
         raise RuntimeError("stop")

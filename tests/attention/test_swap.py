@@ -3,7 +3,7 @@ import torch
 
 from perso_lite import PersoError, encode_prompts, generate
 from perso_lite.attention.record import record_attention
-from perso_lite.attention.swap import exchanged, probe
+from perso_lite.attention.swap import inject_prompts, swap_keys_values
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 
 PROMPT = "a cat wearing a hat on a beach"
@@ -20,19 +20,19 @@ def draw(pipe, prompt=PROMPT, **options):
 def test_exchanging_a_prompt_for_itself_changes_nothing(tiny):
     for scale in (7.5, 1.0):
         plain = draw(tiny, guidance_scale=scale)
-        with exchanged(tiny, keys=PROMPT, values=PROMPT):
+        with swap_keys_values(tiny, keys=PROMPT, values=PROMPT):
             assert torch.equal(draw(tiny, guidance_scale=scale), plain)
-        with exchanged(tiny, values=PROMPT):
+        with swap_keys_values(tiny, values=PROMPT):
             assert torch.equal(draw(tiny, guidance_scale=scale), plain)
 
 
 def test_keys_and_values_do_different_things(tiny):
     plain, dog = draw(tiny), draw(tiny, "a dog")
-    with exchanged(tiny, keys="a dog"):
+    with swap_keys_values(tiny, keys="a dog"):
         where = draw(tiny)
-    with exchanged(tiny, values="a dog"):
+    with swap_keys_values(tiny, values="a dog"):
         what = draw(tiny)
-    with exchanged(tiny, keys="a dog", values="a dog"):
+    with swap_keys_values(tiny, keys="a dog", values="a dog"):
         both = draw(tiny)
     pictures = (plain, dog, where, what)
     for i, one in enumerate(pictures):
@@ -43,7 +43,7 @@ def test_keys_and_values_do_different_things(tiny):
 
 def test_negative_prompts_are_left_alone(tiny):
     dog = draw(tiny, "a dog", negative_prompt="a hat")
-    with exchanged(tiny, "a dog", "a dog"):
+    with swap_keys_values(tiny, "a dog", "a dog"):
         assert torch.equal(draw(tiny, negative_prompt="a hat"), dog)
         assert not torch.equal(draw(tiny, negative_prompt="a dog"), dog)
 
@@ -52,7 +52,7 @@ def test_exchanged_in_generate_and_in_direct_calls(tiny):
     dogs = generate(tiny, "a dog", (0, 1, 2), 2, batch_size=2, output_type="pt")
     states = {text: encode_prompts(tiny, [text]) for text in ("a cat", "a dog")}
     latents = torch.randn(1, 4, 8, 8)
-    with exchanged(tiny, "a dog", "a dog"), torch.no_grad():
+    with swap_keys_values(tiny, "a dog", "a dog"), torch.no_grad():
         got = generate(tiny, "a cat", (0, 1, 2), 2, batch_size=2, output_type="pt")
         direct = tiny.unet(latents, 5, states["a cat"]).sample
     assert torch.equal(got, dogs)
@@ -61,7 +61,10 @@ def test_exchanged_in_generate_and_in_direct_calls(tiny):
 
 
 def test_maps_inside_follow_the_keys(tiny):
-    with exchanged(tiny, keys="a dog"), record_attention(tiny, prompts="a dog") as maps:
+    with (
+        swap_keys_values(tiny, keys="a dog"),
+        record_attention(tiny, prompts="a dog") as maps,
+    ):
         draw(tiny, num_inference_steps=1)
     with record_attention(tiny) as dog:
         draw(tiny, "a dog", num_inference_steps=1)
@@ -70,7 +73,7 @@ def test_maps_inside_follow_the_keys(tiny):
     assert torch.allclose(got, wanted, atol=1e-6)
 
 
-# -- the space-time probe --------------------------------------------------------------
+# -- prompts by layer and step ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [7.5, 1.0])
@@ -84,7 +87,7 @@ def test_a_probe_over_everything_is_the_other_prompt(tiny, scale):
         {(None, None): "a hat", (tuple(range(16)), None): "a dog"},  # the later wins
     )
     for prompts_by in everywhere:
-        with probe(tiny, prompts_by):
+        with inject_prompts(tiny, prompts_by):
             got = draw(tiny, guidance_scale=scale, negative_prompt="a hat")
         assert torch.equal(got, dog)
 
@@ -96,7 +99,7 @@ def test_a_probe_acts_where_and_when_it_says(tiny):
         keys = tiny.unet.get_submodule(
             cross_attention_layers(tiny.unet)[layer].name
         ).to_k
-        with probe(tiny, prompts_by):
+        with inject_prompts(tiny, prompts_by):
             hook = keys.register_forward_hook(
                 lambda _, args, out: read.append(args[0][1])
             )
@@ -116,14 +119,20 @@ def test_a_probe_acts_where_and_when_it_says(tiny):
 
 
 def test_mistakes_in_exchanging_are_answered_in_a_sentence(tiny):
-    with pytest.raises(PersoError, match="neither keys nor values"), exchanged(tiny):
+    with (
+        pytest.raises(PersoError, match="neither keys nor values"),
+        swap_keys_values(tiny),
+    ):
         pass
-    with pytest.raises(PersoError, match="no prompts"), probe(tiny, {}):
+    with pytest.raises(PersoError, match="no prompts"), inject_prompts(tiny, {}):
         pass
     for steps in ((3, 3), (-1, 2), (1,)):
         wrong = {("mid", steps): "a dog"}
-        with pytest.raises(PersoError, match="no range of steps"), probe(tiny, wrong):
+        with (
+            pytest.raises(PersoError, match="no range of steps"),
+            inject_prompts(tiny, wrong),
+        ):
             pass
     refused = pytest.raises(PersoError, match="No cross-attention layers answer to")
-    with refused, probe(tiny, {("left", None): "a dog"}):
+    with refused, inject_prompts(tiny, {("left", None): "a dog"}):
         draw(tiny)

@@ -3,7 +3,7 @@ import torch
 from diffusers import PNDMScheduler
 
 from perso_lite import PersoError, encode_prompts, generate
-from perso_lite.attention.unet_calls import watched_calls
+from perso_lite.attention.unet_calls import tracked_unet_calls
 from perso_lite.sampling import denoise, starting_noise
 
 
@@ -15,7 +15,7 @@ def draw(pipe, prompt="a cat", **options):
 def rows_seen(pipe, act, **options):
     """The rows with the prompt, and the step, of every U-Net call that `act` makes."""
     seen = []
-    with watched_calls(
+    with tracked_unet_calls(
         pipe, finished=lambda c: seen.append((c.rows, c.step)), **options
     ):
         act()
@@ -184,7 +184,7 @@ def test_what_cannot_be_told_is_asked(tiny):
 def test_watching_leaves_nothing_behind(tiny):
     plain = draw(tiny)
     stop = pytest.raises(RuntimeError, match="stop")
-    with stop, watched_calls(tiny), watched_calls(tiny):
+    with stop, tracked_unet_calls(tiny), tracked_unet_calls(tiny):
         draw(tiny)
         raise RuntimeError("stop")
     assert "encode_prompt" not in vars(tiny)
@@ -198,7 +198,7 @@ def test_an_error_within_a_call_is_forgotten_at_the_next(tiny):
         raise RuntimeError("stop")
 
     seen = []
-    with watched_calls(tiny, finished=lambda call: seen.append(call.ids)) as watch:
+    with tracked_unet_calls(tiny, finished=lambda call: seen.append(call.ids)) as watch:
         hook = tiny.unet.mid_block.register_forward_pre_hook(fail)
         with pytest.raises(RuntimeError, match="stop"):
             draw(tiny)

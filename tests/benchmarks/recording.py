@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from perso_lite import encode_prompts, load_base
 from perso_lite.attention.record import record_attention
-from perso_lite.attention.swap import exchanged
+from perso_lite.attention.swap import swap_keys_values
 from perso_lite.sampling import denoise, starting_noise
 
 BAR = 1.05
@@ -49,7 +49,7 @@ def main() -> None:
         "steps, heads kept": lambda: record_attention(
             base, keep_steps=True, keep_heads=True
         ),
-        "values exchanged": lambda: exchanged(base, values="a red car"),
+        "values exchanged": lambda: swap_keys_values(base, values="a red car"),
     }
     print(f"{torch.get_num_threads()} threads on {base.device}")
     for count in (1,) if options.sd15 else (1, 4):

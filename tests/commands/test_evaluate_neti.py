@@ -1,24 +1,25 @@
 import pytest
 
-from perso_lite import comparison, front, spaces
-from perso_lite.evaluation.tradeoff import load_front
+from perso_lite.commands import evaluate, evaluate_neti
+from perso_lite.commands import evaluate_tradeoff as tradeoff
+from perso_lite.evaluation.tradeoff import load_results
 
 
 @pytest.fixture
 def small(monkeypatch):
     """One toy, two prompts, one or two steps of everything."""
-    monkeypatch.setattr(front, "toys", lambda: ["dotty-teddy"])
+    monkeypatch.setattr(tradeoff, "toys", lambda: ["dotty-teddy"])
     prompts = ["a photo of a {}", "a {} in the snow"]
-    monkeypatch.setattr(front, "concept_prompts", lambda: prompts)
-    monkeypatch.setattr(spaces, "LENGTHS", (1, 2))
-    monkeypatch.setattr(spaces, "EQUAL_STEPS", 1)
-    monkeypatch.setattr(spaces, "TRUNCATIONS", (4, 0))
+    monkeypatch.setattr(tradeoff, "concept_prompts", lambda: prompts)
+    monkeypatch.setattr(evaluate_neti, "LENGTHS", (1, 2))
+    monkeypatch.setattr(evaluate_neti, "EQUAL_STEPS", 1)
+    monkeypatch.setattr(evaluate_neti, "TRUNCATIONS", (4, 0))
 
 
 def test_words_are_measured_in_all_spaces_and_with_all_dials(small, tmp_path):
     options = ["--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
-    comparison.main(["neti", *options])
-    found = load_front(tmp_path / "neti.json")
+    evaluate.main(["neti", *options])
+    found = load_results(tmp_path / "neti.json")
     assert list(found) == [
         "neti 1", "neti 2", "neti truncated 4", "neti truncated 0",
         "neti drawn without bypass", "neti without dropout",

@@ -4,9 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from perso_lite import Perfusion, comparison, front, load_concept, load_judges, pairs
+from perso_lite import Perfusion, load_concept, load_judges
+from perso_lite.commands import evaluate
+from perso_lite.commands import evaluate_pairs as pairs
+from perso_lite.commands import evaluate_tradeoff as tradeoff
+from perso_lite.evaluation import prompts
 from perso_lite.evaluation.metrics import ATTRIBUTES
-from perso_lite.evaluation.tradeoff import load_front, place_of
+from perso_lite.evaluation.tradeoff import load_results, place_of
 
 PROMPTS = ["a photo of a {}", "a {} in the snow"]
 
@@ -14,25 +18,25 @@ PROMPTS = ["a photo of a {}", "a {} in the snow"]
 @pytest.fixture
 def small(monkeypatch):
     """One toy, two prompts, one step of everything."""
-    for module in (front, pairs):
+    for module in (tradeoff, pairs):
         monkeypatch.setattr(module, "toys", lambda: ["dotty-teddy", "star-rocket"])
-    monkeypatch.setattr(front, "concept_prompts", lambda: PROMPTS)
-    monkeypatch.setattr(front, "PERFUSION_STEPS", 2)
-    monkeypatch.setattr(front, "EARLY", 1)
-    monkeypatch.setattr(front, "BETAS", (0.65,))
-    monkeypatch.setattr(front, "LENGTHS", {"textual_inversion": (1, 2)})
+    monkeypatch.setattr(tradeoff, "concept_prompts", lambda: PROMPTS)
+    monkeypatch.setattr(tradeoff, "PERFUSION_STEPS", 2)
+    monkeypatch.setattr(tradeoff, "EARLY", 1)
+    monkeypatch.setattr(tradeoff, "BETAS", (0.65,))
+    monkeypatch.setattr(tradeoff, "LENGTHS", {"textual_inversion": (1, 2)})
 
 
-def test_the_front_is_measured_part_by_part_and_gathered(small, base, tmp_path):
-    options = ["front", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
-    comparison.main([*options, "--groups", "ends"])
-    assert not (tmp_path / "front.json").exists()
+def test_the_tradeoff_is_measured_part_by_part_and_gathered(small, base, tmp_path):
+    options = ["tradeoff", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
+    evaluate.main([*options, "--groups", "ends"])
+    assert not (tmp_path / "tradeoff.json").exists()
     (tmp_path / "star-rocket-ends.json").touch()  # what is there is not done again
     written = (tmp_path / "dotty-teddy-ends.json").read_text()
     (tmp_path / "star-rocket-ends.json").write_text(written)
-    comparison.main(options)
+    evaluate.main(options)
 
-    found = load_front(tmp_path / "front.json")
+    found = load_results(tmp_path / "tradeoff.json")
     assert list(found) == [
         "class prior", "oracle", "perfusion local 0.65", "perfusion global 0.65",
         "perfusion trained 0.65", "textual_inversion 1", "textual_inversion 2",
@@ -40,7 +44,7 @@ def test_the_front_is_measured_part_by_part_and_gathered(small, base, tmp_path):
     for point, scores in found.items():
         assert [len(v) for v in scores["instance"]] == [2, 2], point
         assert [len(v) for v in scores["prompt"]] == [1, 1], point  # one asks nothing
-        looked = point in front.LOOKED_INTO
+        looked = point in tradeoff.LOOKED_INTO
         assert ("leaked" in scores) == looked
         if looked:
             assert all(0 < share < 1 for v in scores["leaked"] for share in v.tolist())
@@ -63,7 +67,7 @@ def test_pairs_are_of_different_colours_and_use_every_toy():
     assert len(chosen) == pairs.PAIRS
     names = [frozenset(concept.name for concept in pair) for pair in chosen]
     assert len(set(names)) == pairs.PAIRS
-    assert frozenset.union(*names) == set(comparison.toys())
+    assert frozenset.union(*names) == set(prompts.toys())
     judges = load_judges()
     for one, other in chosen:
         assert pairs.colour_of(judges, one) != pairs.colour_of(judges, other)
@@ -96,7 +100,7 @@ def test_what_the_reader_sees_is_counted(monkeypatch, seen, wanted):
 
 
 def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
-    for name in front.toys():
+    for name in tradeoff.toys():
         concept = load_concept(name)
         word = concept.placeholder_token
         method = Perfusion(base, concept.class_word, word)
@@ -104,8 +108,8 @@ def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
     rows = ("class words", "colour words", "perfusion exact", "perfusion rome")
     monkeypatch.setattr(pairs, "ROWS", rows)
     out = tmp_path / "pairs.json"
-    options = ["--front", str(tmp_path), "--out", str(out), "--seeds", "1"]
-    comparison.main(["pairs", *options, "--steps", "1"])
+    options = ["--tradeoff", str(tmp_path), "--out", str(out), "--seeds", "1"]
+    evaluate.main(["pairs", *options, "--steps", "1"])
     table = json.loads(out.read_text())
     assert tuple(table) == rows
     for (found,) in table.values():

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from tiny_pipeline import WORDS
 
-from perso_lite import METHODS, CustomDiffusion, covariance, load_method
+from perso_lite import METHODS, CustomDiffusion, load_method
 from perso_lite.__main__ import main
+from perso_lite.methods.perfusion import covariance
 
 DESCRIBED = (
     '{"name": "disc", "class_word": "teddy", "placeholder_token": "<disc>",'

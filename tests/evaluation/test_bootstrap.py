@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from perso_lite.errors import PersoError
-from perso_lite.evaluation.bootstrap import between, bootstrap_interval
+from perso_lite.evaluation.bootstrap import fraction_of_oracle, bootstrap_interval
 
 
 def test_bootstrap_interval_covers_the_mean_and_narrows():
@@ -54,9 +54,9 @@ def test_bootstrap_leaves_out_what_was_not_scored():
 
 
 def test_between_prior_and_oracle():
-    assert between(0.2, 0.2, 0.8) == 0
-    assert between(0.8, 0.2, 0.8) == 1
-    assert between(0.5, 0.2, 0.8) == pytest.approx(0.5)
-    assert between(0.1, 0.2, 0.8) < 0
+    assert fraction_of_oracle(0.2, 0.2, 0.8) == 0
+    assert fraction_of_oracle(0.8, 0.2, 0.8) == 1
+    assert fraction_of_oracle(0.5, 0.2, 0.8) == pytest.approx(0.5)
+    assert fraction_of_oracle(0.1, 0.2, 0.8) < 0
     with pytest.raises(PersoError, match="cannot tell the concept from its class"):
-        between(0.5, 0.3, 0.3)
+        fraction_of_oracle(0.5, 0.3, 0.3)

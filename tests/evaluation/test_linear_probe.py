@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from perso_lite.evaluation.linear_probe import plain_sentences, readable_facts
+from perso_lite.evaluation.linear_probe import plain_sentences, linear_probe_accuracy
 from perso_lite.errors import PersoError
 from perso_lite.world.captions import parse
 from perso_lite.world.places import PLACES
@@ -23,14 +23,14 @@ def test_labels_are_what_the_sentences_say():
 
 def test_a_position_knows_what_stands_before_it(base):
     sentences, facts = plain_sentences(600)
-    at_class = readable_facts(base, sentences, facts, "class word")
+    at_class = linear_probe_accuracy(base, sentences, facts, "class word")
     assert at_class.shape == (base.text_encoder.config.num_hidden_layers + 1, 3)
     name, color, place = at_class.unbind(1)
     assert (name > 0.9).all()  # its own word, from the start
     assert color[0] < 0.3  # said before it: not yet, then well
     assert color[-1] > 0.8
     assert (place < 0.35).all()  # said after it: never
-    at_end = readable_facts(base, sentences, facts, "end token")
+    at_end = linear_probe_accuracy(base, sentences, facts, "end token")
     assert (at_end[-1] > 0.7).all()
     assert (at_end[-1] > at_end[0]).all()
 
@@ -39,9 +39,9 @@ def test_what_is_not_there_cannot_be_read(base):
     sentences, facts = plain_sentences(300)
     shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(0))
     facts = {"color": facts["color"][shuffled]}
-    assert (readable_facts(base, sentences, facts, "class word") < 0.3).all()
+    assert (linear_probe_accuracy(base, sentences, facts, "class word") < 0.3).all()
 
 
 def test_an_unknown_position_is_refused(base):
     with pytest.raises(PersoError, match=r"'the middle'.*class word, end token"):
-        readable_facts(base, *plain_sentences(6), "the middle")
+        linear_probe_accuracy(base, *plain_sentences(6), "the middle")

@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from perso_lite.__main__ import main
-from perso_lite.commands.evaluate import SCORES, interval_table
+from perso_lite.commands.evaluate_methods import SCORES, interval_table
 from perso_lite.concepts import load_concept
 from perso_lite.errors import PersoError
 from perso_lite.evaluation.scores import (
@@ -26,7 +26,6 @@ from perso_lite.evaluation.judges import (
 )
 from perso_lite.methods.textual_inversion import TextualInversion
 from perso_lite.evaluation.metrics import (
-    attention_against_mask,
     attribute_accuracy,
     clip_image_similarity,
     clip_images,
@@ -182,43 +181,6 @@ def test_prompt_accuracy_is_the_share_of_what_was_asked(judges):
     scores = prompt_accuracy(judges, shade([1, 1, 1, 1]), prompts, "<toy>", "teddy")
     assert scores[:3].tolist() == [1, 0, 0.5]
     assert scores[3].isnan()
-
-
-def test_attention_scores_of_hand_made_maps():
-    mask = torch.zeros(4, 1, 32, 32)
-    mask[:, :, 8:24, 8:24] = 1  # cells 2 to 5 of an 8 x 8 map
-    maps = torch.zeros(4, 8, 8)
-    maps[0, 2:6, 2:6] = 0.3  # perfect
-    maps[1, 2:6, 2:4] = 1  # the left half of it
-    maps[2] = 1  # everywhere
-    maps[3, :2] = 1  # elsewhere
-    score = attention_against_mask(maps, mask)
-    assert score.iou.tolist() == pytest.approx([1, 0.5, 0.25, 0])
-    assert score.inside.tolist() == pytest.approx([1, 1, 0.25, 0])
-
-
-def test_a_cell_belongs_to_the_concept_if_half_of_it_is_covered():
-    mask = torch.zeros(2, 1, 16, 16)
-    mask[0, :, :, :3] = 1  # one and a half of eight columns
-    mask[1, 0, 0, :3] = 1  # the second cell is covered by a quarter
-    maps = torch.zeros(2, 8, 8)
-    maps[0, :, :2] = 1
-    maps[1, 0, :2] = 1
-    score = attention_against_mask(maps, mask)
-    assert score.iou.tolist() == [1, 0.5]
-    assert score.inside.tolist() == [1, 0.5]
-
-
-def test_attention_below_half_its_maximum_leaks_but_is_off():
-    mask = torch.zeros(1, 1, 8, 8)
-    mask[..., :4] = 1
-    attention = torch.full((1, 8, 8), 0.25)
-    attention[..., :4] = 1
-    score = attention_against_mask(attention, mask)
-    assert score.iou.item() == 1
-    assert score.inside.item() == pytest.approx(0.8)
-    empty = attention_against_mask(torch.zeros(1, 8, 8), mask)
-    assert (empty.iou.item(), empty.inside.item()) == (0, 0)
 
 
 def test_drift_is_nothing_for_the_same_and_one_for_all_else(judges):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from perso_lite import sampling, training
-from perso_lite.evaluation.metrics import attention_against_mask
+from perso_lite.attention.grounding import attention_against_mask
 from perso_lite.methods.perfusion.rank_one import gated
 from perso_lite.teaching import check, solutions
 from perso_lite.teaching import same_code as syntax

@@ -18,11 +18,11 @@ from perso_lite.figures.neti import (
     show_word_scatter,
 )
 from perso_lite.figures.truncation import finding
+from perso_lite.method import inference_parameters
 from perso_lite.methods.space_time.analysis import (
-    dials,
     even_timesteps,
+    mapper_output,
     variance_shares,
-    word_map,
 )
 from perso_lite.methods.space_time.mapper import HIDDEN, FourierFeatures
 from perso_lite.teaching import panels
@@ -48,7 +48,7 @@ def toy(make):
     return make()
 
 
-def dials_of(method):
+def parameters_of(method):
     return method.truncation_idx, method.bypass_alpha, method.bypass
 
 
@@ -62,17 +62,19 @@ def images_in(figure):
 
 
 def test_the_map_has_the_words_the_layers_read(toy, make):
-    words = word_map(toy, torch.tensor([20, 700]))
+    words = mapper_output(toy, torch.tensor([20, 700]))
     assert words.shape == (2, toy.num_layers, 32)
     with torch.no_grad():
         assert torch.equal(words, toy.vectors(torch.tensor([20, 700]))[0])
         toy.truncation_idx = 4
         expected, _ = toy.vectors(even_timesteps(toy))
-    assert torch.equal(word_map(toy, truncation_idx=4), expected)
-    assert not torch.equal(word_map(toy), expected)
+    assert torch.equal(mapper_output(toy, truncation_idx=4), expected)
+    assert not torch.equal(mapper_output(toy), expected)
     assert toy.truncation_idx == 4
     for options in ({"over_layers": False}, {"over_time": False}, {"bypass": False}):
-        assert word_map(make(**options), 3).shape == words[:1].expand(3, -1, -1).shape
+        assert (
+            mapper_output(make(**options), 3).shape == words[:1].expand(3, -1, -1).shape
+        )
 
 
 def test_timesteps_are_even_from_end_to_end(toy):
@@ -94,28 +96,34 @@ def test_shares_are_of_what_differs_with_layers_with_time_and_with_both():
 
 
 def test_dials_are_put_back_after_an_error(toy):
-    before = dials_of(toy)
-    with pytest.raises(RuntimeError), dials(toy, truncation_idx=3, bypass_alpha=0.7):
-        assert dials_of(toy) == (3, 0.7, True)
+    before = parameters_of(toy)
+    with (
+        pytest.raises(RuntimeError),
+        inference_parameters(toy, truncation_idx=3, bypass_alpha=0.7),
+    ):
+        assert parameters_of(toy) == (3, 0.7, True)
         raise RuntimeError
-    assert dials_of(toy) == before
+    assert parameters_of(toy) == before
     with (
         pytest.raises(PersoError, match="truncation_idx is 129"),
-        dials(toy, bypass_alpha=0.7, truncation_idx=129),
+        inference_parameters(toy, bypass_alpha=0.7, truncation_idx=129),
     ):
         pass
-    assert dials_of(toy) == before
+    assert parameters_of(toy) == before
 
 
 # -- the panel -------------------------------------------------------------------------
 
 
 def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
-    before, pictures = dials_of(toy), []
+    before, pictures = parameters_of(toy), []
     for bypass, alpha in (("on", 0.8), ("off", 0.0)):
         figure = draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 1, bypass, 0.8)
-        assert dials_of(toy) == before
-        with dials(toy, truncation_idx=4, bypass_alpha=alpha), toy.attach(tiny):
+        assert parameters_of(toy) == before
+        with (
+            inference_parameters(toy, truncation_idx=4, bypass_alpha=alpha),
+            toy.attach(tiny),
+        ):
             (expected,) = generate(tiny, PROMPT, (1,), *SAMPLING)
         pictures.append(images_in(figure)[0])
         assert np.array_equal(pictures[-1], np.asarray(expected))
@@ -123,7 +131,7 @@ def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
 
 
 def test_dials_are_put_back_where_drawing_fails(tiny, toy, monkeypatch):
-    before = dials_of(toy)
+    before = parameters_of(toy)
 
     def fails(*args):
         raise RuntimeError(f"{toy.truncation_idx} {toy.bypass_alpha}")
@@ -131,13 +139,13 @@ def test_dials_are_put_back_where_drawing_fails(tiny, toy, monkeypatch):
     monkeypatch.setattr("perso_lite.teaching.neti_panels.generate", fails)
     with pytest.raises(RuntimeError, match=r"4 0.8"):
         draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 0, "on", 0.8)
-    assert dials_of(toy) == before
+    assert parameters_of(toy) == before
     assert "<toy>" not in tiny.tokenizer.get_vocab()
 
 
 def test_the_heat_map_and_the_bars_are_the_words(tiny, toy):
     figure = draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 0)
-    words = {k: word_map(toy, truncation_idx=k) for k in STOPS}
+    words = {k: mapper_output(toy, truncation_idx=k) for k in STOPS}
     cosine = torch.cosine_similarity(words[4], words[HIDDEN], dim=-1)
     heat = figure.axes[1].images[0]
     assert np.allclose(heat.get_array(), cosine, atol=1e-6)
@@ -255,7 +263,7 @@ def test_words_are_drawn_by_time_and_by_layer(toy):
     layers = toy.num_layers
     assert by_time.get_array().tolist() == np.repeat([0, 500, 999], layers).tolist()
     assert by_layer.get_array().tolist() == [*range(layers)] * 3
-    places, _ = principal_plane(word_map(toy, 3).flatten(0, 1))
+    places, _ = principal_plane(mapper_output(toy, 3).flatten(0, 1))
     assert np.allclose(by_layer.get_offsets(), places)
     to_png(show_word_scatter(toy, 3, truncation_idx=0))  # one word everywhere
 

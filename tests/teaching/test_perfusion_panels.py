@@ -9,7 +9,8 @@ from PIL import Image
 
 from perso_lite import Perfusion, PersoError, encode_prompts, fit, generate
 from perso_lite.figures.perfusion import PINK, finding, spread
-from perso_lite.methods.perfusion.analysis import dials, token_similarities
+from perso_lite.method import inference_parameters
+from perso_lite.methods.perfusion.analysis import token_similarities
 from perso_lite.methods.perfusion.covariance import TextCovariance, text_fingerprint
 from perso_lite.methods.perfusion.rank_one import EDITS
 from perso_lite.teaching import panels
@@ -53,7 +54,7 @@ def pet(make):
     return make("dog", "<pet>")
 
 
-def dials_of(method):
+def parameters_of(method):
     return method.beta, method.tau, method.key_locking
 
 
@@ -118,9 +119,9 @@ def test_every_word_has_a_label_of_its_own_place(tiny, toy):
 
 
 def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
-    before = dials_of(toy)
+    before = parameters_of(toy)
     figure = draw_gate(tiny, toy, SAMPLING, PROMPT, 0.1, 0.3, "global", 1)
-    assert dials_of(toy) == before
+    assert parameters_of(toy) == before
     expected = []
     for settings in ((0.1, 0.3, "global"), before):
         toy.beta, toy.tau, toy.key_locking = settings
@@ -132,7 +133,7 @@ def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
 
 
 def test_dials_are_put_back_after_an_error(tiny, toy, pet, monkeypatch):
-    before, others = dials_of(toy), dials_of(pet)
+    before, others = parameters_of(toy), parameters_of(pet)
 
     def fails(*args):
         raise RuntimeError(f"{toy.beta} {toy.tau} {toy.key_locking}")
@@ -142,17 +143,20 @@ def test_dials_are_put_back_after_an_error(tiny, toy, pet, monkeypatch):
         draw_gate(tiny, toy, SAMPLING, PROMPT, 0.9, 0.5, "global", 0)
     with pytest.raises(RuntimeError, match=r"0.9 0.5 local"):
         draw_two_gates(tiny, toy, pet, SAMPLING, BOTH, 0.9, 0.8, 0.5, "rome", 0)
-    assert (dials_of(toy), dials_of(pet)) == (before, others)
+    assert (parameters_of(toy), parameters_of(pet)) == (before, others)
     assert not hasattr(tiny.unet, "joint_edit")
 
 
 def test_dials_that_cannot_stand_so_leave_the_others_alone(toy):
-    before = dials_of(toy)
-    with pytest.raises(PersoError, match="tau is -1"), dials(toy, beta=0.9, tau=-1):
+    before = parameters_of(toy)
+    with (
+        pytest.raises(PersoError, match="tau is -1"),
+        inference_parameters(toy, beta=0.9, tau=-1),
+    ):
         pass
-    assert dials_of(toy) == before
-    with dials(toy, tau=0.5):
-        assert dials_of(toy) == (before[0], 0.5, before[2])
+    assert parameters_of(toy) == before
+    with inference_parameters(toy, tau=0.5):
+        assert parameters_of(toy) == (before[0], 0.5, before[2])
 
 
 def test_every_control_changes_the_picture(tiny, toy):
@@ -228,7 +232,7 @@ def test_edits_and_dials_each_change_the_picture(tiny, toy, pet):
     panel = two_gates(tiny, toy, pet, **QUICK)
     assert panel.values["prompt"] == "a photo of a <toy> next to a <pet>"
     assert panel.controls["edit"].options == tuple(EDITS)
-    seen, before = [panel.picture.value], (dials_of(toy), dials_of(pet))
+    seen, before = [panel.picture.value], (parameters_of(toy), parameters_of(pet))
     changes = [("beta_one", 0.9), ("beta_other", 0.1), ("tau", 0.5), ("seed", 1)]
     changes += [("edit", edit) for edit in list(EDITS)[1:]]
     for name, value in changes:
@@ -236,7 +240,7 @@ def test_edits_and_dials_each_change_the_picture(tiny, toy, pet):
         assert panel.error is None
         seen.append(panel.picture.value)
     assert len(set(seen)) == len(seen)
-    assert (dials_of(toy), dials_of(pet)) == before
+    assert (parameters_of(toy), parameters_of(pet)) == before
 
 
 def test_two_gates_are_of_two_concepts(tiny, toy, make):

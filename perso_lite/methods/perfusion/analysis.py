@@ -5,35 +5,13 @@ which the text encoder decides, and on the dials beta and tau, which can be turn
 without any training (`rank_one.py`). `gate_panels.py` turns them by hand.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.conditioning.tokens import encode_prompts
-from perso_lite.method import dials as method_dials
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.perfusion.rank_one import similarities
-
-
-@contextmanager
-def dials(
-    method: Perfusion,
-    beta: float | None = None,
-    tau: float | None = None,
-    key_locking: str | None = None,
-) -> Iterator[None]:
-    """Inside the `with` block, a concept's dials stand as given; None leaves one alone.
-
-    Raises:
-        PersoError: a dial cannot stand so.
-    """
-    given = {"beta": beta, "tau": tau, "key_locking": key_locking}
-    turned = {name: value for name, value in given.items() if value is not None}
-    with method_dials(method, **turned):
-        yield
 
 
 @torch.no_grad()
@@ -70,10 +48,10 @@ def token_similarities(
     """
     with method.attach(base):
         labels, states, _ = token_states(base, prompt)
-    return labels, shares_of(states, method)
+    return labels, concept_similarity(states, method)
 
 
-def shares_of(states: Tensor, method: Perfusion) -> Tensor:
+def concept_similarity(states: Tensor, method: Perfusion) -> Tensor:
     """How much of i* is in text states (tokens, dim): (tokens,)."""
     target_input, inverse = method.target_input.cpu(), method.covariance.inverse.cpu()
     return similarities(states, target_input[None], inverse)[:, 0]

@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.conditioning.prompt_lookup import RememberedTexts
+from perso_lite.conditioning.prompt_lookup import PromptLookup
 from perso_lite.conditioning.tokens import single_token_id
 from perso_lite.errors import PersoError
 from perso_lite.methods.space_time.hooks import present_text
@@ -30,7 +30,7 @@ class ClassWords:
 
     def __init__(self, base: StableDiffusionPipeline):
         self._base = base
-        self._texts = RememberedTexts(base)
+        self._texts = PromptLookup(base)
         self._latest: tuple = (None, [], None)  # states, concepts, what came of them
 
     @contextmanager

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.method import dials
+from perso_lite.method import inference_parameters
 from perso_lite.methods.space_time.neti import NeTI
 
 
 @torch.no_grad()
-def word_map(
+def mapper_output(
     method: NeTI, timesteps: int | Tensor = 50, truncation_idx: int | None = None
 ) -> Tensor:
     """The word M(t, l) over time and layers.
@@ -34,7 +34,7 @@ def word_map(
     if isinstance(timesteps, int):
         timesteps = even_timesteps(method, timesteps)
     timesteps = timesteps.to(next(method.parameters()).device)
-    with dials(method, truncation_idx=truncation_idx):
+    with inference_parameters(method, truncation_idx=truncation_idx):
         word, _ = method.vectors(timesteps)
     return word.expand(-1, method.num_layers, -1).float().cpu()
 
@@ -61,7 +61,7 @@ def variance_shares(words: Tensor) -> dict[str, float]:
     has alone.
 
     Args:
-        words: (times, layers, dim), as `word_map` gives.
+        words: (times, layers, dim), as `mapper_output` gives.
 
     Returns:
         Shares of the mean squared length: "layers", "timesteps", "both together".

@@ -19,7 +19,7 @@ from perso_lite.conditioning.cross_attention import (
     call_argument,
     rewritten_text,
 )
-from perso_lite.conditioning.prompt_lookup import RememberedTexts
+from perso_lite.conditioning.prompt_lookup import PromptLookup
 from perso_lite.methods.space_time.encoder import (
     LayeredEncoder,
     States,
@@ -38,7 +38,7 @@ class LayeredText:
     def __init__(self, base: StableDiffusionPipeline):
         self.encoder = LayeredEncoder(base)
         self._unet = base.unet
-        self._texts = RememberedTexts(base)
+        self._texts = PromptLookup(base)
         # of the present call of the U-Net: (batch,) and (batch, tokens, dim)
         self._timesteps, self._states = torch.zeros(0), None
         self._recognised: tuple = (None,) * 4  # states, tokenizer, rows, ids

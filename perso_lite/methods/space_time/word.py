@@ -12,7 +12,7 @@ A method says only what its word is (`vectors`); `layered_encoder.py` and
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import chain
 
@@ -25,7 +25,7 @@ from perso_lite.concepts import Concept
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
-from perso_lite.method import Method, dials_of
+from perso_lite.method import Method, parameters_of
 from perso_lite.methods.space_time.encoder import States, check_once
 from perso_lite.methods.space_time.hooks import join_text, present_text
 
@@ -158,76 +158,4 @@ class SpaceTimeWord(Method):
 
     def dials(self) -> list[dict]:
         """How the dials stand, those of words it is made of included."""
-        return [dials_of(part) for part in self.modules()]
-
-
-class MixedWord(SpaceTimeWord):
-    """Two words in one: here and now the one, elsewhere the other.
-
-    It is made of learnt words and learns nothing, so it is for drawing only; it follows
-    the two as they change.
-
-    Args:
-        one: the word that is read where `where` says so.
-        other: the word that is read elsewhere, of the same base.
-        where: given timesteps (batch, 1) and layers (1, layers), says where: a boolean
-            tensor that broadcasts to (batch, layers). For example
-            `lambda timesteps, layers: timesteps > 500`, early in the denoising.
-        placeholder_token: what the mixture is called.
-
-    Raises:
-        PersoError: a placeholder the tokenizer would misread or already knows, or words
-            of two architectures.
-    """
-
-    name = "mixed_word"
-
-    def __init__(
-        self,
-        one: SpaceTimeWord,
-        other: SpaceTimeWord,
-        where: Callable[[Tensor, Tensor], Tensor],
-        placeholder_token: str = "<mixed>",
-    ):
-        super().__init__(one.base, one.class_word, placeholder_token)
-        if (one.num_layers, one.width) != (other.num_layers, other.width):
-            raise PersoError(
-                f"{one.placeholder_token} and {other.placeholder_token} were learned "
-                "on two architectures and cannot be mixed. Train one of them again."
-            )
-        self.one, self.other, self.where = one, other, where
-
-    def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the one or the other, (batch, layers, dim)."""
-        layers = torch.arange(self.num_layers, device=timesteps.device)[None]
-        of_one = self.where(timesteps[:, None], layers)
-        of_one = of_one.expand(len(timesteps), self.num_layers)[..., None]
-        (word, bypass), (word_of_other, bypass_of_other) = (
-            part.vectors(timesteps) for part in (self.one, self.other)
-        )
-        if bypass is None and bypass_of_other is None:
-            return torch.where(of_one, word, word_of_other), None
-        # a word without a bypass makes no step
-        bypasses = [
-            torch.zeros_like(word) if part is None else part
-            for part in (bypass, bypass_of_other)
-        ]
-        return (
-            torch.where(of_one, word, word_of_other),
-            torch.where(of_one, *bypasses),
-        )
-
-    def dials(self) -> list:
-        """Those of both words, and which function says where."""
-        return [id(self.where), *super().dials()]
-
-    def settings(self) -> dict:
-        """Refused: a mixture is not kept in a file.
-
-        Raises:
-            PersoError: always.
-        """
-        raise PersoError(
-            f"{self.placeholder_token} is a mixture of two words, which have files of "
-            "their own: save those, and mix them again."
-        )
+        return [parameters_of(part) for part in self.modules()]

@@ -11,8 +11,8 @@ from perso_lite import (
     encode_prompts,
     generate,
     record_attention,
+    swap_keys_values,
 )
-from perso_lite.attention.swap import exchanged
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.methods.perfusion.joint_edit import joint_edit
 from perso_lite.methods.perfusion.rank_one import EDITS
@@ -384,15 +384,15 @@ def test_keys_and_values_are_exchanged_for_edited_ones(tiny, toy):
     other = "a <toy> in snow"
     with toy.attach(tiny):
         plain, wanted = (generate(tiny, text, **OPTIONS) for text in (PROMPT, other))
-        with exchanged(tiny, keys=PROMPT, values=PROMPT):
+        with swap_keys_values(tiny, keys=PROMPT, values=PROMPT):
             assert torch.equal(generate(tiny, PROMPT, **OPTIONS), plain)
-        with exchanged(tiny, keys=other, values=other):
+        with swap_keys_values(tiny, keys=other, values=other):
             assert torch.equal(generate(tiny, PROMPT, **OPTIONS), wanted)
-        with exchanged(tiny, values=other):
+        with swap_keys_values(tiny, values=other):
             mixed = generate(tiny, PROMPT, **OPTIONS)
         toy.key_locking = "global"
         of_class = generate(tiny, other, **OPTIONS)
-        with exchanged(tiny, keys=other, values=other):
+        with swap_keys_values(tiny, keys=other, values=other):
             assert torch.equal(generate(tiny, PROMPT, **OPTIONS), of_class)
     pictures = (plain, wanted, mixed, of_class)
     for i, one in enumerate(pictures):

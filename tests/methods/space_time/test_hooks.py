@@ -22,11 +22,11 @@ from perso_lite import (
     TextualInversion,
     attached,
     encode_prompts,
-    exchanged,
     generate,
-    layered_encoder,
     record_attention,
+    swap_keys_values,
 )
+from perso_lite.methods.space_time import encoder as layered_encoder
 
 TIME = torch.tensor([300])
 
@@ -400,7 +400,7 @@ def test_a_word_of_another_method_is_read_as_it_stands(tiny, word):
 def test_layers_that_read_an_exchanged_prompt_read_its_word_too(tiny, word):
     with word.attach(tiny):
         said = generate(tiny, PROMPT, **OPTIONS)
-        with exchanged(tiny, keys=PROMPT, values=PROMPT):
+        with swap_keys_values(tiny, keys=PROMPT, values=PROMPT):
             exchanged_for_it = generate(tiny, "a cat", **OPTIONS)
     assert torch.allclose(said, exchanged_for_it, atol=1e-5)
 

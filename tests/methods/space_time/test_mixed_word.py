@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from perso_lite import ExtendedTextualInversion, NeTI, PersoError, generate
-from perso_lite.methods.space_time.word import MixedWord
+from perso_lite.methods.space_time.mixed_word import MixedWord
 
 PROMPT = "a photo of a {} on a beach"
 OPTIONS = {"num_inference_steps": 4, "output_type": "pt"}

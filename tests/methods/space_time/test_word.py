@@ -11,7 +11,7 @@ from perso_lite import (
     encode_prompts,
     generate,
 )
-from perso_lite.conditioning.prompt_lookup import REMEMBERED, RememberedTexts
+from perso_lite.conditioning.prompt_lookup import REMEMBERED, PromptLookup
 
 TIMES = torch.tensor([10, 700])
 
@@ -129,7 +129,7 @@ def test_words_with_equal_vectors_are_told_apart_by_their_names(tiny):
 
 
 def test_texts_are_found_again_by_their_states(tiny, word):
-    texts = RememberedTexts(tiny)
+    texts = PromptLookup(tiny)
     with word.tokens.attached(tiny, word._vectors_to_write), texts.remembering():
         states = encode_prompts(tiny, ["a cat", PROMPT, "a <toy>"])
         ids = tiny.tokenizer([PROMPT, "a <toy>"], padding="max_length").input_ids
@@ -144,7 +144,7 @@ def test_texts_are_found_again_by_their_states(tiny, word):
 
 
 def test_only_new_words_are_remembered_and_not_for_ever(tiny, word):
-    texts = RememberedTexts(tiny)
+    texts = PromptLookup(tiny)
     with word.tokens.attached(tiny, word._vectors_to_write), texts.remembering():
         states = encode_prompts(tiny, [PROMPT])
         plain = encode_prompts(tiny, ["a cat"])
