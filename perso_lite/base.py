@@ -1,7 +1,7 @@
 """The base model: a stock, frozen Stable Diffusion pipeline.
 
-`load_base()` gives the small one we ship in `data/base`; any other Stable Diffusion
-1.x or 2.x, by folder or hub id, takes its place without another line changing.
+`load_base()` loads the small base shipped in `data/base`. With a folder or hub id it
+loads any other Stable Diffusion 1.x or 2.x; the rest of the code stays the same.
 """
 
 import hashlib
@@ -31,14 +31,15 @@ def load_base(
     Args:
         path_or_id: folder or hub id, for example
             "stable-diffusion-v1-5/stable-diffusion-v1-5"; default: the shipped base.
-        device: default: "cuda" where there is one, otherwise "cpu".
+        device: default (ours): "cuda" if there is a GPU, otherwise "cpu".
         dtype: default (ours): float16 on a GPU, float32 on a CPU.
 
     Returns:
         The stock pipeline without safety checker and progress bar.
 
     Raises:
-        PersoError: nothing there to load, or not a Stable Diffusion 1.x or 2.x.
+        PersoError: the pipeline cannot be loaded, or is not a plain text-to-image
+            Stable Diffusion 1.x or 2.x.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -52,7 +53,7 @@ def load_base(
             f"The shipped base is not at {BASE_FOLDER}. Install from a clone with "
             "`pip install -e .`, or make a base with `python -m perso_lite pretrain`."
         )
-    # a download shows its progress; reading a folder is over before a bar is of use
+    # progress bars for downloads only: a folder is read too fast to need them
     bars = quiet() if Path(source).is_dir() else nullcontext()
     try:
         with bars:
@@ -68,14 +69,14 @@ def load_base(
     _check_kind(base, source)
     base.set_progress_bar_config(disable=True)
     for part in parts(base):
-        # not the models' own .to(), which warns of layers that only others have
+        # the models' own .to() prints warnings that do not apply here
         nn.Module.to(part, device, dtype).eval().requires_grad_(False)
     return base
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Load without the libraries' progress bars; they are as before afterwards."""
+    """Inside, diffusers and transformers show no progress bars."""
     libraries = (diffusers.utils.logging, transformers.utils.logging)
     shown = [library for library in libraries if library.is_progress_bar_enabled()]
     for library in shown:
@@ -106,17 +107,17 @@ def parts(base: StableDiffusionPipeline) -> tuple[nn.Module, nn.Module, nn.Modul
 
 
 def base_name(base: StableDiffusionPipeline) -> str:
-    """What to call a base in a file: its hub id, or its folder's name (no path)."""
+    """The base's name for a file: its hub id, or its folder's name without the path."""
     name = str(base.name_or_path)
     return Path(name).name if Path(name).exists() else name
 
 
 def fingerprint(base: StableDiffusionPipeline) -> str:
-    """Sixteen hexadecimal digits that tell one base from another.
+    """Sixteen hexadecimal digits that identify a base.
 
-    A hash of the text encoder's token table, without rows added later, and the
-    U-Net's first weights. Both are rounded to float16 first, so that a base loaded
-    in float32 and in float16 has one fingerprint (in bfloat16 it has another).
+    They are a hash of the text encoder's token table, without rows added later, and
+    of the U-Net's first weights. Both are rounded to float16 first, so a base has the
+    same fingerprint in float32 and in float16 (but another one in bfloat16).
     """
     table = base.text_encoder.get_input_embeddings().weight
     digest = hashlib.sha256()

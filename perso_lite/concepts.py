@@ -19,9 +19,40 @@ from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
 
 CONCEPTS_FOLDER = DATA_FOLDER / "concepts"
-LARGEST_SIDE = 1024  # more is never trained on: pictures are reduced to this
+LARGEST_SIDE = 1024  # in pixels; larger pictures are reduced to this
 # Pillow cannot read these without a plug-in, but people have folders full of them.
 UNREADABLE_SUFFIXES = {".heic", ".heif", ".cr2", ".nef", ".arw", ".dng"}
+
+# The neutral captions of Textual Inversion: there is a thing, and nothing about it.
+TEMPLATES = (
+    "a photo of a clean {}",
+    "a photo of a cool {}",
+    "a photo of a dirty {}",
+    "a photo of a nice {}",
+    "a photo of a small {}",
+    "a photo of a {}",
+    "a photo of my {}",
+    "a photo of one {}",
+    "a photo of the clean {}",
+    "a photo of the cool {}",
+    "a photo of the large {}",
+    "a photo of the nice {}",
+    "a photo of the small {}",
+    "a photo of the weird {}",
+    "a photo of the {}",
+    "the photo of a {}",
+    "a bright photo of the {}",
+    "a close-up photo of a {}",
+    "a close-up photo of the {}",
+    "a cropped photo of a {}",
+    "a cropped photo of the {}",
+    "a dark photo of the {}",
+    "a good photo of a {}",
+    "a good photo of the {}",
+    "a rendering of a {}",
+    "a rendition of a {}",
+    "a rendition of the {}",
+)
 
 
 @dataclass
@@ -33,10 +64,10 @@ class Concept:
         class_word: the everyday word, for example "teddy".
         images: square RGB pictures.
         masks: for each picture a square "L" mask, white on the concept, or None.
-        captions: one a picture ("" where there is none), or None. A shipped
-            concept's have "{}" where its word goes.
-        placeholder_token: the name a shipped concept goes by, or None.
-        truth: the parameters a shipped concept was drawn with, or None.
+        captions: one per picture ("" where there is none), or None. Those of a
+            shipped concept have "{}" in place of its word.
+        placeholder_token: the word of a shipped concept, or None.
+        truth: the parameters a shipped concept was painted with, or None.
     """
 
     name: str
@@ -55,6 +86,10 @@ class Concept:
         ]
         stacked = np.stack([np.asarray(image) for image in resized])
         return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def pictures(self, resolution: int) -> Tensor:
+        """Pictures as (pictures, 3, resolution, resolution) in [0, 1]."""
+        return (self.pixels(resolution) + 1) / 2
 
     def mask_tensor(self, height: int, width: int) -> Tensor:
         """Masks as (pictures, 1, height, width) in [0, 1]; 1 where there is none."""
@@ -75,19 +110,20 @@ def shipped_concepts() -> list[str]:
 def load_concept(name_or_folder: str | Path, class_word: str | None = None) -> Concept:
     """Load a shipped concept by name, or a folder of pictures.
 
-    Pictures are turned as their EXIF says, cropped to their middle square (never
-    squashed) and reduced to 1024 pixels. A mask is taken from `<picture>_mask.png`
-    beside a picture, otherwise from its transparency, which is filled with white.
-    Captions are read from a `metadata.jsonl` with `file_name` and `text`; they are
-    trained on if they say the placeholder. A picture that cannot be read is left out
-    with a warning.
+    Pictures are rotated as their EXIF data say, cropped to their middle square (never
+    squashed) and reduced to 1024 pixels per side. A mask is read from
+    `<picture>_mask.png` beside a picture, otherwise from its transparency, which is
+    filled with white. Captions are read from a `metadata.jsonl` with `file_name` and
+    `text`; those with the placeholder are used in training. A picture that cannot be
+    read is left out with a warning.
 
     Args:
         name_or_folder: for example "dotty-teddy", or "photos/my-cat".
         class_word: the everyday word; needed for a folder of your own.
 
     Raises:
-        PersoError: no such concept, no class word, or no picture that can be read.
+        PersoError: no such concept, no class word, a damaged `concept.json` or
+            `metadata.jsonl`, or no picture that can be read.
     """
     folder = Path(name_or_folder)
     if not folder.is_dir():
@@ -178,7 +214,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
 def _open_all(
     folder: Path, pictures: list[tuple[Path, Path | None]]
 ) -> tuple[list[Image.Image], list[Image.Image | None], list[int]]:
-    """Open what can be opened: images, masks, and which of the pictures they are."""
+    """Open the readable pictures: images, masks, and their indices in `pictures`."""
     images, masks, kept = [], [], []
     for index, (path, mask_path) in enumerate(pictures):
         try:
@@ -218,10 +254,10 @@ def open_picture(
 
 
 def _open(path: Path) -> Image.Image:
-    """Decode one file: upright, 8 bits a channel, not needlessly large."""
+    """Decode one file: upright, 8 bits per channel, not needlessly large."""
     try:
         with warnings.catch_warnings():
-            # between 89 and 179 megapixels is a large photograph; beyond, an error
+            # Pillow warns from 89 megapixels and refuses from 179
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.draft("RGB", (2 * LARGEST_SIDE, 2 * LARGEST_SIDE))  # JPEG only
@@ -237,7 +273,7 @@ def _open(path: Path) -> Image.Image:
             f"{path} cannot be read as a picture (no format Pillow knows); save it "
             "again as PNG or JPEG."
         ) from reason
-    # Pillow's decoders raise whatever a damaged file leads them into
+    # a damaged file can make Pillow's decoders raise anything
     except Exception as reason:
         raise PersoError(
             f"{path} cannot be read as a picture ({reason}); save it again as PNG or "
@@ -246,7 +282,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Bring 16-bit and floating-point greys into 0 to 255."""
+    """Scale 16-bit and floating-point gray values to 0 to 255."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     if image.mode == "F":
@@ -257,7 +293,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _square(image: Image.Image) -> Image.Image:
-    """Cut out the middle square and reduce it to the largest side we use."""
+    """Cut out the middle square and reduce it to `LARGEST_SIDE`."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))

@@ -1,8 +1,8 @@
-"""One safetensors file a concept, written whole or not at all.
+"""One safetensors file per concept, written whole or not at all.
 
 A file holds named tensors and a header of strings. The header carries a SHA-256
 over itself and the tensors, so a truncated or altered file is noticed when it is
-read. Nothing here knows what a method is, and nothing is ever unpickled.
+read. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def content_hash(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _no_place(path: Path, reason: OSError) -> PersoError:
+def _not_writable(path: Path, reason: OSError) -> PersoError:
     return PersoError(
         f"{path} cannot be written ({reason.strerror or reason}); nothing was "
         "changed there. Choose a file in a folder you may write to, on a disk with "
@@ -44,13 +44,13 @@ def _no_place(path: Path, reason: OSError) -> PersoError:
 
 
 def write_atomically(path: str | Path, payload: bytes) -> None:
-    """Write `payload` to `path` so that it is there whole or not at all.
+    """Write `payload` to `path`, whole or not at all.
 
-    The bytes go to a neighbouring file which then takes the name in one step; an
-    earlier file of that name survives every failure.
+    The bytes go to a temporary file beside it, which is then renamed in one step. If
+    anything fails, an earlier file of that name is kept.
 
     Raises:
-        PersoError: the place cannot be written or the disk is full.
+        PersoError: `path` cannot be written, or the disk is full.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -62,19 +62,22 @@ def write_atomically(path: str | Path, payload: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as reason:
-        raise _no_place(path, reason) from reason
+        raise _not_writable(path, reason) from reason
     finally:
-        # after a success the name is gone; after a failure, so is the half file
+        # after a success it is renamed already; after a failure it is half a file
         if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_written_whole(folder: str | Path) -> Iterator[Path]:
-    """Yields an empty folder to fill, which afterwards takes the name `folder`.
+    """Write a folder whole or not at all.
 
     An earlier folder of that name is replaced, contents and all; an exception inside
     leaves it as it was.
+
+    Yields:
+        An empty folder to fill. It is renamed to `folder` at the end.
     """
     folder = Path(folder)
     partial, earlier = (
@@ -98,10 +101,10 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out before a long training whether its result can be kept.
+    """Check before a long training that its result can be written.
 
     Raises:
-        PersoError: `path` is a folder, or its folder cannot be made or written to.
+        PersoError: `path` is a folder, or its parent cannot be made or written to.
     """
     path = Path(path)
     if path.is_dir():
@@ -112,7 +115,7 @@ def check_writable(path: str | Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as reason:
-        raise _no_place(path, reason) from reason
+        raise _not_writable(path, reason) from reason
 
 
 def write_tensors(
@@ -121,7 +124,7 @@ def write_tensors(
     """Write tensors and header, with their hash, as one safetensors file.
 
     Raises:
-        PersoError: the place cannot be written or the disk is full.
+        PersoError: `path` cannot be written, or the disk is full.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     header = header | {HASH_KEY: content_hash(tensors, header)}
@@ -150,6 +153,9 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a file of `write_tensors` and check its hash.
+
+    Returns:
+        Tensors on the CPU, and the header without the hash.
 
     Raises:
         PersoError: no such file, cut short, not written by perso_lite, or altered.

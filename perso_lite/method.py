@@ -1,32 +1,85 @@
 """What every personalization method is to the rest of the library.
 
-A method is a module that holds only what it learns. `fit` asks it for captions,
-parameter groups, and optionally for weights and extra terms of the loss; `attach`
-lends what was learned to a stock pipeline for the length of a `with` block.
+A method is a module that holds only what it learns. `fit` asks it for views of the
+pictures, parameter groups, and optionally for weights and extra terms of the loss;
+`attach` lends what was learned to a stock pipeline for the length of a `with` block.
+`methods/README.md` shows how to write one.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from torch import Tensor, nn
 
+from perso_lite import __version__
 from perso_lite.base import base_name, fingerprint
-from perso_lite.concepts import Concept
-from perso_lite.conditioning.tokens import TEMPLATES, encode_prompts
+from perso_lite.concepts import TEMPLATES, Concept
+from perso_lite.conditioning.tokens import encode_prompts
 from perso_lite.files import write_tensors
 
 FORMAT_VERSION = "1"
 
 
+@dataclass
+class View:
+    """A picture to train on, and what may be said of it.
+
+    Attributes:
+        image: square and RGB.
+        mask: square, white on the concept, or None.
+        captions: one of them is drawn at each step.
+    """
+
+    image: Image.Image
+    mask: Image.Image | None
+    captions: list[str]
+
+
+class InferenceParameter:
+    """A number or word that is chosen when drawing, declared in the class of a method.
+
+        beta = InferenceParameter("the bias of the gate", check)
+
+    Setting it checks the value. `INFERENCE_PARAMETERS` lists those of a class.
+
+    Args:
+        meaning: what it is, in one sentence.
+        check: given the method and a value, returns the value to keep.
+
+    Raises:
+        PersoError: from `check`, on setting a value that is out of range.
+    """
+
+    def __init__(self, meaning: str, check: Callable[[Any, Any], Any]):
+        self.meaning, self.check = meaning, check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, method: Any, owner: type) -> Any:
+        return self if method is None else vars(method)[self.name]
+
+    def __set__(self, method: Any, value: Any) -> None:
+        vars(method)[self.name] = self.check(method, value)
+
+
 class Method(nn.Module):
     """The common shape; a subclass sets `name` and learns its own parameters.
+
+    Attributes:
+        name: in files and on the command line.
+        SETTINGS: names of the keyword arguments that build a method again; each is an
+            attribute, too.
+        INFERENCE_PARAMETERS: by name, those that the class declares.
 
     Args:
         base: the pipeline to learn on; it is used, never owned or changed.
@@ -35,6 +88,15 @@ class Method(nn.Module):
     """
 
     name: ClassVar[str]
+    SETTINGS: ClassVar[tuple[str, ...]] = ()
+    INFERENCE_PARAMETERS: ClassVar[dict[str, InferenceParameter]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        declared = {
+            k: v for k, v in vars(cls).items() if isinstance(v, InferenceParameter)
+        }
+        cls.INFERENCE_PARAMETERS = cls.INFERENCE_PARAMETERS | declared
 
     def __init__(
         self, base: StableDiffusionPipeline, class_word: str, placeholder_token: str
@@ -47,7 +109,16 @@ class Method(nn.Module):
         self.training_record: dict[str, Any] = {}  # written by fit, kept in the file
         self.eval()  # `fit` puts a method into training mode for the length of a step
 
-    # -- what fit asks for -----------------------------------------------------------
+    # -- what fit asks for, in this order --------------------------------------------
+
+    def before_training(self, concept: Concept) -> None:
+        """Prepare what training needs, with nothing attached: class pictures, say."""
+
+    def views(self, concept: Concept) -> list[View]:
+        """What to train on: every picture with its captions, unless a method adds."""
+        captions = self.captions(concept)
+        pictures = zip(concept.images, concept.masks, captions, strict=True)
+        return [View(*picture) for picture in pictures]
 
     def captions(self, concept: Concept) -> list[list[str]]:
         """For every picture, the captions to draw from at each step.
@@ -63,6 +134,26 @@ class Method(nn.Module):
         """Groups for AdamW: parameters, learning rate, weight decay."""
         raise NotImplementedError
 
+    def draw_timesteps(
+        self, count: int, num_train_timesteps: int, generator: torch.Generator
+    ) -> Tensor:
+        """Timesteps to train on, (count,); uniform unless a method knows better."""
+        return torch.randint(num_train_timesteps, (count,), generator=generator)
+
+    @contextmanager
+    def training_step(self, generator: torch.Generator) -> Iterator[None]:
+        """Inside, the method is attached to its own base and in training mode.
+
+        Args:
+            generator: of everything that is drawn at random in the step.
+        """
+        self.train()
+        try:
+            with self.attach(self.base):
+                yield
+        finally:
+            self.eval()
+
     def encoder_hidden_states(self, captions: list[str], timesteps: Tensor) -> Tensor:
         """What the U-Net's cross-attention reads, (batch, tokens, dim).
 
@@ -72,12 +163,6 @@ class Method(nn.Module):
         states = encode_prompts(self.base, distinct)  # (distinct, tokens, dim)
         return states[[distinct.index(caption) for caption in captions]]
 
-    def draw_timesteps(
-        self, count: int, num_train_timesteps: int, generator: torch.Generator
-    ) -> Tensor:
-        """Timesteps to train on, (count,); uniform unless a method knows better."""
-        return torch.randint(num_train_timesteps, (count,), generator=generator)
-
     def loss_weights(self, masks: Tensor) -> Tensor | None:
         """Weights of the squared error from masks (batch, 1, height, width), or None.
 
@@ -85,12 +170,22 @@ class Method(nn.Module):
         """
         return None
 
-    def extra_loss(self) -> Tensor | None:
-        """A term to add to the denoising loss, or None."""
+    def extra_loss(self, generator: torch.Generator) -> Tensor | None:
+        """A term to add to the denoising loss, (), or None.
+
+        Args:
+            generator: of everything that is drawn at random for it.
+        """
         return None
 
-    def after_step(self, index: int) -> None:
-        """Run after each optimizer step; `index` counts from 0."""
+    def after_step(self, index: int, captions: list[str], states: Tensor) -> None:
+        """Run after each optimizer step, with the method still attached.
+
+        Args:
+            index: counts from 0.
+            captions: of the step, one per sample.
+            states: what `encoder_hidden_states` gave for them, without gradient.
+        """
 
     # -- what everyone else asks for -------------------------------------------------
 
@@ -100,7 +195,12 @@ class Method(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments that build this method again, as JSON can hold them."""
-        raise NotImplementedError
+        return {name: getattr(self, name) for name in self.SETTINGS}
+
+    def configuration(self) -> dict[str, Any]:
+        """All that decides, beside what was learned, how the method draws."""
+        chosen = {name: getattr(self, name) for name in self.INFERENCE_PARAMETERS}
+        return {**self.settings(), **chosen, "training": self.training}
 
     def tensors(self) -> dict[str, Tensor]:
         """What was learned, by the names it has in a file."""
@@ -108,7 +208,9 @@ class Method(nn.Module):
 
     def header(self) -> dict[str, str]:
         """What a file says about this concept, as strings."""
-        libraries = ("torch", "diffusers", "transformers", "perso_lite")
+        libraries = ("torch", "diffusers", "transformers")
+        versions = {name: version(name) for name in libraries}
+        versions["perso_lite"] = __version__
         table = self.base.text_encoder.get_input_embeddings()
         return {
             "perso_lite.format_version": FORMAT_VERSION,
@@ -120,13 +222,22 @@ class Method(nn.Module):
             "perso_lite.text_width": str(table.embedding_dim),
             "perso_lite.settings": json.dumps(self.settings()),
             "perso_lite.training": json.dumps(self.training_record),
-            "perso_lite.libraries": json.dumps({k: version(k) for k in libraries}),
+            "perso_lite.libraries": json.dumps(versions),
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.title": f"{self.placeholder_token} ({self.class_word})",
             "modelspec.architecture": f"stable-diffusion-v1/{self.name}",
             "modelspec.implementation": "perso_lite",
             "modelspec.trigger_phrase": self.placeholder_token,
         }
+
+    def check_header(self, header: dict[str, str], path: str | Path) -> None:
+        """Refuse a file that would not draw here as it did where it was written.
+
+        Called by `load_method` for a file of this kind and base.
+
+        Raises:
+            PersoError: with the reason.
+        """
 
     def save(self, path: str | Path) -> None:
         """Write one `.safetensors` file that `load_method` reads.
@@ -167,15 +278,9 @@ def inference_parameters(method: Method, **given: Any) -> Iterator[None]:
             setattr(method, name, value)
 
 
-def parameters_of(method: Method) -> dict[str, bool | int | float | str | None]:
-    """Whatever about a method is a plain number, word or switch."""
-    plain = (bool, int, float, str, type(None))
-    return {key: v for key, v in vars(method).items() if isinstance(v, plain)}
-
-
 def state_of(method: Method) -> str:
-    """Differs wherever a method has learned more or its dials stand otherwise."""
-    digest = hashlib.sha256(repr(parameters_of(method)).encode())
+    """A hash of what was learned and of the configuration; changes if either does."""
+    digest = hashlib.sha256(repr(method.configuration()).encode())
     for tensor in method.state_dict().values():
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -27,24 +27,28 @@ def generate(
     """Draw every prompt with every seed.
 
     A picture depends on its prompt and seed alone: its noise comes from a CPU
-    generator of its own, so batch neighbours and device do not change it. The
-    pictures are those of `base(prompt, generator=...)`, for schedulers without noise
-    of their own (DDIM, PNDM, DPM-Solver and the like).
+    generator of its own, whatever the device and the rest of the batch. The pictures
+    are those of `base(prompt, generator=...)`, for schedulers that add no noise (DDIM,
+    PNDM, DPM-Solver and the like).
 
     Args:
         base: a pipeline, with or without concepts attached.
         prompts: one or several.
-        seeds: one picture of each prompt for every seed.
+        seeds: one picture per prompt and seed.
         num_inference_steps: denoising steps (ours: 25).
-        guidance_scale: weight of classifier-free guidance; at most 1: none (ours: 5).
-        negative_prompt: what guidance leads away from.
-        batch_size: pictures computed together.
-        output_type: "pil", or "pt" for a tensor in [0, 1].
-        progress: show a bar on stderr.
+        guidance_scale: weight of classifier-free guidance (ours: 5); 1 or less
+            switches it off.
+        negative_prompt: guidance leads away from it.
+        batch_size: pictures computed together (ours: 8).
+        output_type: "pil", or "pt" for a tensor.
+        progress: whether to show a bar on stderr.
 
     Returns:
         Pictures, prompt by prompt and seed by seed: a list, or a tensor
-        (prompts * seeds, 3, height, width).
+        (prompts * seeds, 3, height, width) in [0, 1].
+
+    Raises:
+        PersoError: a prompt is so long that a learned word in it would be cut off.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     guided = guidance_scale > 1
@@ -58,8 +62,8 @@ def generate(
     batches = [part.split(batch_size) for part in (states, latents)]
     steps = len(batches[0]) * num_inference_steps
     with tqdm(total=steps, desc="drawing", disable=not progress) as bar:
-        for some_states, noise in zip(*batches, strict=True):
-            for latest in denoise(base, some_states, noise, *settings):
+        for batch_states, noise in zip(*batches, strict=True):
+            for latest in denoise(base, batch_states, noise, *settings):
                 bar.update()
                 denoised = latest
             decoded = base.vae.decode(denoised / base.vae.config.scaling_factor).sample
@@ -68,7 +72,7 @@ def generate(
 
 
 def starting_noise(base: StableDiffusionPipeline, seed: int) -> Tensor:
-    """The noise a picture starts from, (1, channels, height, width) in latents."""
+    """The latent noise of a seed, (1, channels, height, width) of the latents."""
     size = base.unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     shape = (1, base.unet.config.in_channels, height, width)
@@ -85,15 +89,19 @@ def denoise(
     num_inference_steps: int,
     guidance_scale: float,
 ) -> Iterator[Tensor]:
-    """Turn noise into latents of pictures, step by step; yields after each.
+    """Turn noise into latents of pictures, step by step.
 
     Args:
         base: the pipeline.
         states: text states (pictures, tokens, dim).
         latents: noise (pictures, channels, height, width).
-        null_state: text states to be guided away from (1, tokens, dim), or None.
+        null_state: text states (1, tokens, dim) of the negative prompt; None: no
+            guidance.
         num_inference_steps: denoising steps.
-        guidance_scale: how far to go beyond the prompted prediction.
+        guidance_scale: weight of classifier-free guidance.
+
+    Yields:
+        The latents after each step, (pictures, channels, height, width).
     """
     scheduler = base.scheduler
     scheduler.set_timesteps(num_inference_steps, device=latents.device)

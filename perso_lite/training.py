@@ -32,8 +32,9 @@ class TrainingStep:
         extra_loss: the method's own term in it.
         losses: denoising loss of each sample, (batch,).
         timesteps: (batch,).
-        pictures: which of the concept's pictures, (batch,).
-        captions: one a sample.
+        pictures: which of the views (without augmentation: of the concept's pictures),
+            (batch,).
+        captions: one per sample.
         seconds: since `fit` began.
     """
 
@@ -49,12 +50,12 @@ class TrainingStep:
 
 @dataclass
 class Examples:
-    """A concept as training sees it, prepared once, on the base's device."""
+    """Views of a concept as training sees them, encoded once, on the base's device."""
 
-    mean: Tensor  # of the latents (pictures, channels, height, width)
-    std: Tensor  # of the latents (pictures, channels, height, width)
-    masks: Tensor  # (pictures, 1, height, width)
-    captions: list[list[str]]  # for each picture, those to draw from
+    mean: Tensor  # of the latents (views, channels, height, width)
+    std: Tensor  # of the latents (views, channels, height, width)
+    masks: Tensor  # (views, 1, height, width)
+    captions: list[list[str]]  # for each view, those to draw from
 
 
 @dataclass
@@ -115,18 +116,20 @@ def fit(
     half = base.unet.dtype == torch.float16
     scaler = torch.amp.GradScaler(base.device.type, enabled=half)
     scheduler = DDPMScheduler.from_config(base.scheduler.config)
+    method.before_training(concept)
     examples = prepare(method, concept)
     start = time.perf_counter()
     try:
         for index in range(done, steps):
             batch = draw_batch(method, examples, scheduler, batch_size, generator)
-            losses, extra = train_step(method, batch, optimizer, scaler)
-            method.after_step(index)
+            losses, extra = train_step(
+                method, batch, optimizer, scaler, generator, index
+            )
             method.training_record["steps"] = index + 1
             if checkpoint is not None and (index + 1) % checkpoint_every == 0:
                 save_checkpoint(checkpoint, method, optimizer, generator)
                 last_kept = checkpoint
-            yield _told(index, batch, losses, extra, time.perf_counter() - start)
+            yield _step_record(index, batch, losses, extra, time.perf_counter() - start)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Training stopped in step {index}; the last checkpoint is {last_kept}, "
@@ -136,7 +139,7 @@ def fit(
         ) from None
 
 
-def _told(
+def _step_record(
     index: int, batch: Batch, losses: Tensor, extra: Tensor, seconds: float
 ) -> TrainingStep:
     """What `fit` yields."""
@@ -153,17 +156,21 @@ def _told(
 
 
 def prepare(method: Method, concept: Concept) -> Examples:
-    """Encode a concept's pictures, once for the whole training.
+    """Encode the views of a concept, once for the whole training.
 
     Raises:
         PersoError: a caption is so long that its word would be cut off.
     """
-    mean, std = encode_pictures(method.base, concept)
-    masks = concept.mask_tensor(*mean.shape[-2:]).to(mean.device)
-    captions = method.captions(concept)
+    views = method.views(concept)
+    images, masks, captions = zip(
+        *((view.image, view.mask, view.captions) for view in views), strict=True
+    )
+    seen = Concept(concept.name, concept.class_word, [*images], [*masks])
+    mean, std = encode_pictures(method.base, seen)
+    masks = seen.mask_tensor(*mean.shape[-2:]).to(mean.device)
     with method.attach(method.base):  # refused now, and not when it is first drawn
         check_length(method.base, sorted({text for own in captions for text in own}))
-    return Examples(mean, std, masks, captions)
+    return Examples(mean, std, masks, [*captions])
 
 
 @torch.no_grad()
@@ -228,36 +235,44 @@ def train_step(
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    generator: torch.Generator,
+    index: int,
 ) -> tuple[Tensor, Tensor]:
     """One step down the gradient.
+
+    Args:
+        method: what learns.
+        batch: of `draw_batch`.
+        optimizer: of the method's parameter groups.
+        scaler: of the loss, for half precision.
+        generator: of what the method draws at random itself.
+        index: of the step.
 
     Returns:
         Each sample's denoising loss (batch,) and the extra loss (), on the CPU.
     """
     dtype = batch.noisy.dtype
     half = torch.autocast(batch.noisy.device.type, dtype, dtype != torch.float32)
-    method.train()
-    try:
-        with method.attach(method.base), half:
-            losses = denoising_losses(method, batch)
-            extra = method.extra_loss()
+    with method.training_step(generator):
+        with half:
+            states = method.encoder_hidden_states(batch.captions, batch.timesteps)
+            losses = denoising_losses(method, batch, states)
+            extra = method.extra_loss(generator)
             extra = torch.zeros(()) if extra is None else extra
             scaler.scale(losses.mean() + extra.to(losses.device)).backward()
-    finally:
-        method.eval()
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        method.after_step(index, batch.captions, states.detach())
     return losses.detach().cpu(), extra.detach().cpu()
 
 
-def denoising_losses(method: Method, batch: Batch) -> Tensor:
+def denoising_losses(method: Method, batch: Batch, states: Tensor) -> Tensor:
     """The loss that Stable Diffusion was trained with, of each sample: (batch,).
 
     mean(w (eps - eps_theta(z_t, t, c))^2), with the method attached, its text states c
-    and its weights w (1, unless it knows better).
+    (batch, tokens, dim) and its weights w (1, unless it knows better).
     """
-    states = method.encoder_hidden_states(batch.captions, batch.timesteps)
     predicted = method.base.unet(
         batch.noisy, batch.timesteps, encoder_hidden_states=states
     ).sample

@@ -17,6 +17,7 @@ class GivenWord(SpaceTimeWord):
     """Random vectors that drift with time, for each layer others."""
 
     name = "given"
+    SETTINGS = ("bypass_alpha",)
 
     def __init__(self, base, token="<toy>", seed=0, bypass=True, alpha=0.2):
         super().__init__(base, "teddy", token)

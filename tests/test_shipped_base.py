@@ -8,7 +8,8 @@ import torch
 
 from perso_lite import TextualInversion, fit, generate, load_concept, shipped_concepts
 from perso_lite.base import BASE_FOLDER
-from perso_lite.conditioning.tokens import TEMPLATES, check_placeholder, single_token_id
+from perso_lite.concepts import TEMPLATES
+from perso_lite.conditioning.tokens import check_placeholder, single_token_id
 
 ALL_CONCEPTS = shipped_concepts()
 

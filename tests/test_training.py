@@ -93,7 +93,7 @@ def test_ctrl_c_says_where_the_last_checkpoint_is(tiny, concept, tmp_path):
     path = tmp_path / "toy.safetensors"
     method = TextualInversion(tiny, "teddy")
 
-    def interrupt(index):
+    def interrupt(index, captions, states):
         if index == 5:
             signal.raise_signal(signal.SIGINT)
 
@@ -114,10 +114,12 @@ def test_extra_loss_weights_timesteps_and_after_step_are_used(tiny, concept):
             assert masks.shape == (2, 1, 8, 8)
             return torch.zeros_like(masks)
 
-        def extra_loss(self):
+        def extra_loss(self, generator):
+            assert isinstance(generator, torch.Generator)
             return self.vectors.square().sum()
 
-        def after_step(self, index):
+        def after_step(self, index, captions, states):
+            assert len(captions) == len(states) == 2 and not states.requires_grad
             self.seen = (*self.seen, index)
 
     method = Curious(tiny, "teddy")

@@ -11,7 +11,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from perso_lite.conditioning.tokens import TEMPLATES
+from perso_lite.concepts import TEMPLATES
 from perso_lite.files import content_hash
 
 WORDS = ["teddy", "cat", "dog", "hat", "beach", "snow"]

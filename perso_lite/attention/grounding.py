@@ -1,8 +1,8 @@
 """Whether words look at the things they name: attention maps against exact masks.
 
 A generated picture has no true mask, but a painted one has. So a painted picture is
-noised to some timestep, the U-Net is asked for the noise under the picture's own
-prompt, and what its words look at meanwhile is compared with where things really are.
+noised to some timestep, the U-Net predicts the noise under the picture's own prompt,
+and the attention maps of the prompt's words are compared with the masks.
 """
 
 from collections.abc import Sequence
@@ -21,20 +21,24 @@ from perso_lite.conditioning.tokens import encode_prompts
 
 @dataclass(frozen=True, eq=False)
 class AttentionScore:
-    """How well attention maps cover masks, both (maps,) in [0, 1]."""
+    """How well attention maps cover masks; both are (maps,) in [0, 1]."""
 
-    iou: Tensor  # overlap of the map's stronger half with the mask, over their union
+    iou: Tensor  # intersection over union of the mask and the map, cut at half maximum
     inside: Tensor  # share of the attention on the mask; the rest has leaked
 
 
 def attention_against_mask(attention: Tensor, masks: Tensor) -> AttentionScore:
-    """Compare attention maps with the true place of the concept.
+    """Compare attention maps with the masks of what they should cover.
 
     Args:
-        attention: (maps, height, width), not negative. It is "on" where it reaches
+        attention: (maps, height, width), not negative. A map is "on" where it reaches
             half of its own maximum.
         masks: (maps, 1, any height, any width) in [0, 1]; a cell of the map belongs to
-            the concept if it is covered by half.
+            the mask if at least half of it is covered.
+
+    Returns:
+        For each map, on the CPU, the intersection over union with the mask, and the
+        share of attention inside it.
     """
     masks = F.interpolate(masks.float(), size=attention.shape[-2:], mode="area")[:, 0]
     mask = masks.to(attention.device) >= 0.5  # (maps, height, width)
@@ -58,11 +62,18 @@ def attention_on_noised(
 
     Args:
         base: a pipeline, with or without concepts attached.
-        prompts: what the pictures show, one for all or one each.
+        prompts: of the pictures, one for all or one per picture.
         pictures: (pictures, 3, height, width) in [0, 1].
-        timestep: how much noise, 0 to 999.
+        timestep: noise level, 0 to 999.
         seed: of the noise.
-        batch_size: pictures looked at together.
+        batch_size: pictures per U-Net call (ours: 25).
+
+    Returns:
+        Maps of all pictures, one step each.
+
+    Raises:
+        PersoError: a prompt is so long that a learned word in it would be cut off, or a
+            layer has a processor whose attention is not known.
     """
     prompts = [prompts] * len(pictures) if isinstance(prompts, str) else list(prompts)
     states = encode_prompts(base, prompts)  # (pictures, tokens, dim)
@@ -74,8 +85,8 @@ def attention_on_noised(
     noisy = base.scheduler.add_noise(latents, noise.to(latents), timesteps)
     with record_attention(base, prompts=prompts, guided=False) as maps:
         for start in range(0, len(noisy), batch_size):
-            here = slice(start, start + batch_size)
-            base.unet(noisy[here], timestep, encoder_hidden_states=states[here])
+            rows = slice(start, start + batch_size)
+            base.unet(noisy[rows], timestep, encoder_hidden_states=states[rows])
     return maps
 
 
@@ -89,9 +100,16 @@ def word_grounding(
 
     Args:
         maps: of as many pictures as there are masks.
-        words: one for all pictures, or one each.
+        words: one for all pictures, or one per picture.
         masks: (pictures, 1, any height, any width) in [0, 1].
         layers: as in `AttentionMaps.word`; default: all.
+
+    Returns:
+        As for `attention_against_mask`, one value per picture.
+
+    Raises:
+        PersoError: a word is not in its picture's prompt, the layers do not exist, or
+            there are more masks than pictures.
     """
     words = [words] * len(masks) if isinstance(words, str) else words
     heat = [maps.word(word, i, layers=layers) for i, word in enumerate(words)]

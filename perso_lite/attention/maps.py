@@ -1,7 +1,4 @@
-"""Cross-attention maps as recorded: by word, layer, step and head.
-
-`record_attention` (attention.py) fills an `AttentionMaps`; here is how it is asked.
-"""
+"""Cross-attention maps by word, layer, step and head; record.py records them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,8 +25,8 @@ Steps = int | Sequence[int] | None
 class Batch:
     """Maps of pictures that were drawn together.
 
-    A layer's are (pictures, heads, pixels, tokens); unless heads are kept there is one,
-    the mean.
+    Those of a layer are (pictures, heads, pixels, tokens); heads is 1, their mean,
+    unless heads are kept.
     """
 
     height: int
@@ -44,8 +41,9 @@ class Batch:
 class AttentionMaps:
     """What `record_attention` recorded, by word, layer, step and head.
 
-    Maps are averaged over everything that is not asked for. For each pixel they are a
-    distribution over the tokens of the prompt: start, words, end and padding sum to 1.
+    Maps are averaged over all layers, steps and heads unless some are chosen. At each
+    pixel they are a distribution over the tokens of the prompt: start, words, end and
+    padding sum to 1.
 
     Attributes:
         layers: the cross-attention layers, in call order.
@@ -80,36 +78,38 @@ class AttentionMaps:
         """Where one word of the prompt looks: the share of attention it gets.
 
         Args:
-            word: as in the prompt; its tokens are summed, also those of a placeholder
-                of several vectors and of a phrase.
+            word: a word or phrase of the prompt; its tokens are summed, also those of
+                a placeholder with several vectors.
             picture: counts from 0, in the order of drawing.
-            occurrence: 1 for the second time the prompt says the word.
+            occurrence: which occurrence of the word in the prompt, from 0.
             layers: "down", "mid", "up" or a layer's name; an int for the layers whose
-                maps have so many rows; a list of positions; default: all.
+                maps have that many rows; a list of positions; default: all.
             steps: denoising steps, from 0; default: all.
             heads: attention heads, from 0; default: all.
 
         Returns:
-            (height, width) of the latents, smaller maps enlarged bilinearly.
+            (height, width) of the latents, in [0, 1]; smaller maps are enlarged
+            bilinearly.
 
         Raises:
-            PersoError: nothing was recorded, the word is not in the prompt, the prompt
-                is not known, or steps or heads were not kept.
+            PersoError: the picture was not recorded, its prompt is not known or lacks
+                the word, the layers, steps or heads do not exist, or steps or heads
+                were not kept.
         """
         maps = self.tokens(picture, layers=layers, steps=steps, heads=heads)
-        return maps[self._places(word, picture, occurrence)].sum(0)
+        return maps[self._positions(word, picture, occurrence)].sum(0)
 
     def start_token(self, picture: int = 0, **choice: Any) -> Tensor:
-        """What the start token gets, (height, width); it often gets most.
+        """The map of the start token, (height, width); it often gets most attention.
 
-        Takes layers, steps and heads as `word` does.
+        `choice` is layers, steps and heads, as for `word`.
         """
         return self.tokens(picture, **choice)[0]
 
     def padding(self, picture: int = 0, **choice: Any) -> Tensor:
-        """What the end token and the padding after it get, (height, width).
+        """The summed maps of the end token and the padding, (height, width).
 
-        Takes layers, steps and heads as `word` does.
+        `choice` is layers, steps and heads, as for `word`.
         """
         end = len(self._ids_before_end(picture))
         return self.tokens(picture, **choice)[end:].sum(0)
@@ -122,9 +122,16 @@ class AttentionMaps:
         steps: Steps = None,
         heads: Steps = None,
     ) -> Tensor:
-        """The maps of all tokens, (tokens, height, width); they sum to 1.
+        """The maps of all tokens, (tokens, height, width); they sum to 1 over tokens.
 
-        The arguments are those of `word`.
+        Args:
+            picture: as for `word`, like the rest.
+            layers: default: all.
+            steps: default: all.
+            heads: default: all.
+
+        Raises:
+            PersoError: as for `word`.
         """
         batch, row = self._find(picture)
         size = batch.height, batch.width
@@ -143,16 +150,16 @@ class AttentionMaps:
         return [token.removesuffix("</w>") for token in tokens]
 
     def words(self, picture: int = 0) -> list[str]:
-        """The words of a picture's prompt, each once, for `word`."""
+        """The words of a picture's prompt, without repetition; each fits `word`."""
         tokenizer = self._find(picture)[0].tokenizer
         tokens = tokenizer.convert_ids_to_tokens(self._ids_before_end(picture)[1:])
-        whole = tokenizer.get_added_vocab()  # placeholders carry no "</w>"
-        tokens = [t for t in tokens if t.rpartition("_")[0] not in whole]  # <toy>_1
-        spaced = [t + " " if t in whole else t.replace("</w>", " ") for t in tokens]
+        added = tokenizer.get_added_vocab()  # placeholders carry no "</w>"
+        tokens = [t for t in tokens if t.rpartition("_")[0] not in added]  # <toy>_1
+        spaced = [t + " " if t in added else t.replace("</w>", " ") for t in tokens]
         return list(dict.fromkeys("".join(spaced).split()))
 
     def steps(self, picture: int = 0) -> int:
-        """How many denoising steps of a picture were recorded."""
+        """The number of recorded denoising steps of a picture."""
         return self._find(picture)[0].count
 
     def _find(self, picture: int) -> tuple[Batch, int]:
@@ -184,19 +191,19 @@ class AttentionMaps:
         ids = self._ids(picture).tolist()
         return ids[: ids.index(self._find(picture)[0].tokenizer.eos_token_id)]
 
-    def _places(self, word: str, picture: int, occurrence: int) -> list[int]:
-        """The positions of a word's tokens in the prompt."""
+    def _positions(self, word: str, picture: int, occurrence: int) -> list[int]:
+        """The positions of a word's tokens in the prompt, for one occurrence."""
         ids, tokenizer = self._ids_before_end(picture), self._find(picture)[0].tokenizer
         text = self._pipe.maybe_convert_prompt(word, tokenizer)  # all of its vectors
         wanted = tokenizer(text, add_special_tokens=False).input_ids
-        names, whole = tokenizer.convert_ids_to_tokens(ids), tokenizer.get_added_vocab()
+        names, added = tokenizer.convert_ids_to_tokens(ids), tokenizer.get_added_vocab()
         starts = [
             i
             for i in range(1, len(ids) - len(wanted) + 1)
             if wanted
             and ids[i : i + len(wanted)] == wanted
             # and not the end of a longer word
-            and (names[i - 1].endswith("</w>") or names[i - 1] in whole)
+            and (names[i - 1].endswith("</w>") or names[i - 1] in added)
         ]
         if not 0 <= occurrence < len(starts):
             prompt = tokenizer.decode(ids, skip_special_tokens=True).strip()
@@ -227,11 +234,11 @@ class AttentionMaps:
         return maps.mean(0).cpu()
 
     def add(self, call: UNetCall, maps: dict[int, Tensor]) -> None:
-        """Take in one U-Net call: for each layer (pictures, heads, pixels, tokens)."""
+        """Add one U-Net call; `maps` (pictures, heads, pixels, tokens) by layer."""
         step = [maps[layer.position] for layer in self.layers]
         if call.step == 0:
-            tokenizer = self._pipe.tokenizer  # the present one knows the placeholders
-            ids = self._said(len(call.ids), tokenizer) or call.ids
+            tokenizer = self._pipe.tokenizer  # with the placeholders attached now
+            ids = self._given_ids(len(call.ids), tokenizer) or call.ids
             sums = [torch.zeros_like(part) for part in step]
             batch = Batch(call.height, call.width, tokenizer, ids, sums)
             self._batches.append(batch)
@@ -242,8 +249,8 @@ class AttentionMaps:
         if self._keep_steps:
             batch.kept.append([part.to("cpu", torch.float16) for part in step])
 
-    def _said(self, count: int, tokenizer: CLIPTokenizer) -> list[Tensor | None]:
-        """Token ids of the next prompts the user named; empty if none was."""
+    def _given_ids(self, count: int, tokenizer: CLIPTokenizer) -> list[Tensor | None]:
+        """Token ids of the user's next `count` prompts; empty if there are none."""
         if self._prompts is None:
             return []
         if isinstance(self._prompts, str):
@@ -268,11 +275,11 @@ def _check_kept(what: str, kept: bool) -> None:
         )
 
 
-def _checked_indices(what: str, asked: int | Sequence[int], count: int) -> list[int]:
-    indices = [asked] if isinstance(asked, int) else list(asked)
+def _checked_indices(what: str, chosen: int | Sequence[int], count: int) -> list[int]:
+    indices = [chosen] if isinstance(chosen, int) else list(chosen)
     if not indices or not all(0 <= index < count for index in indices):
         raise PersoError(
-            f"{what}={asked!r} was asked for, but there are {count}, counted from 0. "
+            f"{what}={chosen!r} was asked for, but there are {count}, counted from 0. "
             "Give one of them or a list of some."
         )
     return indices

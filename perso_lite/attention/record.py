@@ -1,13 +1,12 @@
 """Where words look: cross-attention maps.
 
-In each cross-attention layer, every pixel of the feature map asks with a query q, and
-every token of the prompt answers with a key k and gives a value v:
+In each cross-attention layer, every pixel of the feature map has a query q, and every
+token of the prompt a key k and a value v:
 
     attention = softmax(q k^T / sqrt(d))        output = attention v
 
-The keys decide where a word has a say, the values what it says. `record_attention`
-keeps the first factor; `swap_keys_values` and `inject_prompts` (swap.py) change k and
-v.
+Keys decide where a word acts, values what it adds there. `record_attention` keeps the
+attention; `swap_keys_values` and `inject_prompts` (swap.py) change k and v.
 """
 
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
 from perso_lite.conditioning.cross_attention import CrossAttentionLayer
 from perso_lite.errors import PersoError
 
-# They all compute the attention above from what to_q and to_k return, by other means.
+# All of them compute the attention above from the outputs of to_q and to_k.
 PLAIN_PROCESSORS = (
     attention_processor.AttnProcessor,
     attention_processor.AttnProcessor2_0,
@@ -43,65 +42,68 @@ def record_attention(
     prompts: str | list[str] | None = None,
     guided: bool | None = None,
 ) -> Iterator[AttentionMaps]:
-    """Record the cross-attention of everything that is drawn inside the `with` block.
+    """Record the cross-attention of all pictures drawn inside the `with` block.
 
-    Whatever computes the attention goes on doing so, and the pictures are the same to
-    the last bit: hooks note the queries and keys on their way, and the softmax is done
-    once more. Only the prompts' half of guidance is recorded. A U-Net call goes on with
-    the pictures of the call before if it has the same text and the next timestep of
-    `pipe.scheduler`; any other call, such as a training step, is of new pictures.
+    The pictures stay the same to the last bit: hooks read the queries and keys of each
+    layer and compute the softmax a second time. Under guidance, only the prompts' half
+    of the batch is recorded. A U-Net call continues the pictures of the call before if
+    it has the same text and the next timestep of `pipe.scheduler`; any other call, such
+    as a training step, starts new pictures.
 
     Args:
         pipe: a stock pipeline of Stable Diffusion 1.x or 2.x, used by its call, by
             `generate` or by calls of its U-Net.
-        keep_steps: keep every step, as float16 on the CPU; default: their sum alone, so
-            that memory does not grow with steps.
-        keep_heads: keep attention heads apart; default: their mean.
-        prompts: what the pictures show, in order, or one text for all; default: the ids
-            that went through the text encoder. Needed where text was encoded before,
-            or its keys exchanged.
-        guided: whether U-Net calls have a negative half; default: found out (see
-            `calls.UNetCallTracker`), and asked for where it cannot be.
+        keep_steps: keep every step, as float16 on the CPU; default: only the sum over
+            steps, so memory does not grow with them.
+        keep_heads: keep every attention head; default: only their mean.
+        prompts: the prompts of the pictures, in order, or one for all; default: the ids
+            that went through the text encoder. Needed if the text was encoded before
+            the block, or if keys are swapped.
+        guided: whether U-Net calls have a negative half; default: detected (see
+            `unet_calls.UNetCallTracker`).
+
+    Yields:
+        The maps, which grow as pictures are drawn.
 
     Raises:
-        PersoError: from within a U-Net call, if a layer has a processor whose attention
-            is not known here or if its halves cannot be told apart.
+        PersoError: within a U-Net call, if a layer has a processor whose attention is
+            not known here, or if `guided` is needed because it cannot be detected.
     """
     maps = AttentionMaps(pipe, prompts, keep_steps, keep_heads)
     latest: dict[int, Tensor] = {}  # by layer, of the present call
     with ExitStack() as stack:
-        watch = stack.enter_context(
+        tracker = stack.enter_context(
             tracked_unet_calls(pipe, guided, lambda call: maps.add(call, latest))
         )
         for layer in maps.layers:
             attention = pipe.unet.get_submodule(layer.name)
-            for hook in _listen(attention, layer, watch, latest, keep_heads):
+            for hook in _attention_hooks(attention, layer, tracker, latest, keep_heads):
                 stack.callback(hook.remove)
         yield maps
 
 
-def _listen(
+def _attention_hooks(
     attention: Attention,
     layer: CrossAttentionLayer,
-    watch: UNetCallTracker,
+    tracker: UNetCallTracker,
     latest: dict[int, Tensor],
     keep_heads: bool,
 ) -> list[torch.utils.hooks.RemovableHandle]:
-    """Hooks on one layer that leave its attention in `latest`."""
-    passing: dict[str, Tensor] = {}
+    """Hooks on one layer that write its attention into `latest`."""
+    noted: dict[str, Tensor] = {}
 
     def note_queries(module: nn.Module, args: tuple, output: Tensor) -> None:
-        passing["queries"] = output
+        noted["queries"] = output
 
     def note_keys(module: nn.Module, args: tuple, output: Tensor) -> None:
-        passing["keys"] = output
+        noted["keys"] = output
 
     @torch.no_grad()
-    def weigh(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+    def note_maps(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
         _check_processor(layer, attention.processor)
-        queries, keys = passing.pop("queries"), passing.pop("keys")
-        if watch.running:  # else the layer runs alone, as gradient checkpointing does
-            rows, mask = watch.call.rows, kwargs.get("attention_mask")
+        queries, keys = noted.pop("queries"), noted.pop("keys")
+        if tracker.running:  # else the layer runs alone, as gradient checkpointing does
+            rows, mask = tracker.call.rows, kwargs.get("attention_mask")
             mask = None if mask is None else mask[rows]
             shares = attention_weights(attention, queries[rows], keys[rows], mask)
             if not keep_heads:
@@ -111,14 +113,24 @@ def _listen(
     return [
         attention.to_q.register_forward_hook(note_queries),
         attention.to_k.register_forward_hook(note_keys),
-        attention.register_forward_hook(weigh, with_kwargs=True),
+        attention.register_forward_hook(note_maps, with_kwargs=True),
     ]
 
 
 def attention_weights(
     attention: Attention, queries: Tensor, keys: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """The layer's attention, (pictures, heads, pixels, tokens)."""
+    """The attention of one layer.
+
+    Args:
+        attention: the layer.
+        queries: (pictures, pixels, dim), of all heads.
+        keys: (pictures, tokens, dim), of all heads.
+        mask: an attention mask of the layer's call, or None.
+
+    Returns:
+        (pictures, heads, pixels, tokens); sums to 1 over tokens.
+    """
     if mask is not None:
         mask = attention.prepare_attention_mask(mask, keys.shape[1], len(keys))
     queries, keys = (attention.head_to_batch_dim(part) for part in (queries, keys))

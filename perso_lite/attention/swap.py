@@ -1,10 +1,10 @@
 """Other text inside the attention: swap keys or values, inject prompts.
 
-A word's key decides where it has a say, its value what it says (see record.py), and
-each cross-attention layer makes both anew from the text at every step. So they can be
-made of different prompts (`swap_keys_values`), and a prompt can be read by some layers
-during some steps alone (`inject_prompts`), which shows where and when each of its parts
-is used.
+A word's key decides where it acts, its value what it adds there (see record.py). Each
+cross-attention layer computes both from the text at every step. So keys and values can
+come from different prompts (`swap_keys_values`), and chosen layers can read another
+prompt during chosen steps (`inject_prompts`), which shows where and when a part of a
+prompt is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,17 +35,18 @@ def swap_keys_values(
 ) -> Iterator[None]:
     """Inside, pictures take keys (where) or values (what) from other prompts.
 
-    Negative prompts keep theirs. Maps recorded inside belong to the keys' prompt: tell
-    `record_attention(prompts=...)`.
+    Negative prompts keep theirs. Maps recorded inside belong to the keys' prompt: give
+    it to `record_attention(prompts=...)`.
 
     Args:
         pipe: a stock pipeline, with the concepts in the prompts attached already.
-        keys: the prompt to make keys of; None: the picture's own.
-        values: the prompt to make values of; None: the picture's own.
+        keys: the prompt the keys come from; None: the picture's own.
+        values: the prompt the values come from; None: the picture's own.
         guided: as in `record_attention`.
 
     Raises:
-        PersoError: neither is given.
+        PersoError: neither is given, or a prompt is so long that a learned word in it
+            would be cut off; within a U-Net call, as for `record_attention`.
     """
     if keys is None and values is None:
         raise PersoError(
@@ -53,17 +54,17 @@ def swap_keys_values(
             'to swap. Say for example swap_keys_values(pipe, values="a red car").'
         )
     with torch.no_grad():
-        where, what = (
+        key_states, value_states = (  # (1, tokens, dim)
             None if prompt is None else encode_prompts(pipe, [prompt])
             for prompt in (keys, values)
         )
-    with tracked_unet_calls(pipe, guided) as watch:
+    with tracked_unet_calls(pipe, guided) as tracker:
 
         def with_keys(layer: CrossAttentionLayer, states: Tensor) -> Tensor:
-            return _prompted(watch, states, where)
+            return _replaced(tracker, states, key_states)
 
         def with_values(layer: CrossAttentionLayer, states: Tensor) -> Tensor:
-            return _prompted(watch, states, what)
+            return _replaced(tracker, states, value_states)
 
         with rewritten_text(
             pipe.unet,
@@ -81,45 +82,46 @@ def inject_prompts(
 ) -> Iterator[None]:
     """Inside, chosen layers read another prompt during chosen steps.
 
-    For example `{("mid", (0, 8)): "a red car"}`: the middle layer reads it during the
-    first eight steps. Negative prompts stay.
+    With `{("mid", (0, 8)): "a red car"}`, for example, the middle layer reads the
+    prompt during the first eight steps. Negative prompts stay.
 
     Args:
         pipe: a stock pipeline, with the concepts in the prompts attached already.
-        prompts_by: prompts by layers, as in `AttentionMaps.word` (positions as a
-            tuple), and by first and last + 1 step; None is all. Where two meet, the
-            later wins.
+        prompts_by: prompts by (layers, steps). Layers are as in `AttentionMaps.word`
+            (positions as a tuple), steps are (first, last + 1); None: all of them.
+            Where two entries overlap, the later one counts.
         guided: as in `record_attention`.
 
     Raises:
-        PersoError: no prompts, or steps that are no range; from within a U-Net call,
-            layers that do not exist.
+        PersoError: no prompts, a prompt so long that a learned word in it would be cut
+            off, or steps that are no range; within a U-Net call, layers that do not
+            exist, or as for `record_attention`.
     """
     _check_injection(prompts_by)
     layers = cross_attention_layers(pipe.unet)
     with torch.no_grad():
         states_by = {
-            where: encode_prompts(pipe, [prompt])  # (1, tokens, dim)
-            for where, prompt in prompts_by.items()
+            choice: encode_prompts(pipe, [prompt])  # (1, tokens, dim)
+            for choice, prompt in prompts_by.items()
         }
-    with tracked_unet_calls(pipe, guided) as watch:
+    with tracked_unet_calls(pipe, guided) as tracker:
 
         def rewrite(layer: CrossAttentionLayer, states: Tensor) -> Tensor:
-            call = watch.call
+            call = tracker.call
             for (which, steps), others in reversed(states_by.items()):
-                there = choose_layers(layers, which, call.height, call.width)
-                if layer in there and (steps is None or call.step in range(*steps)):
-                    return _prompted(watch, states, others)
+                chosen = choose_layers(layers, which, call.height, call.width)
+                if layer in chosen and (steps is None or call.step in range(*steps)):
+                    return _replaced(tracker, states, others)
             return states
 
         with rewritten_text(pipe.unet, rewrite, rewrite):
             yield
 
 
-def _prompted(watch: UNetCallTracker, states: Tensor, others: Tensor) -> Tensor:
-    """Text states (batch, tokens, dim), with others in the prompts' rows."""
+def _replaced(tracker: UNetCallTracker, states: Tensor, others: Tensor) -> Tensor:
+    """Text states (batch, tokens, dim) with `others` in the prompts' rows."""
     states = states.clone()
-    states[watch.call.rows] = others.to(states)
+    states[tracker.call.rows] = others.to(states)
     return states
 
 

@@ -8,7 +8,7 @@ from perso_lite.methods.perfusion.covariance import estimate_covariance
 
 
 def estimate(captions: Path, base: str) -> None:
-    """Estimate a base's text covariance and keep it where Perfusion finds it.
+    """Estimate a base's text covariance and save it where Perfusion looks for it.
 
     Args:
         captions: a text file, one caption per line.

@@ -3,7 +3,7 @@
 from perso_lite._lazy import import_quietly
 from perso_lite.errors import PersoError
 
-MEASUREMENTS = {  # what can be measured, and by which module
+MEASUREMENTS = {  # the module of each measurement
     "base": "commands.evaluate_base",
     "methods": "commands.evaluate_methods",
     "tradeoff": "commands.evaluate_tradeoff",
@@ -14,10 +14,10 @@ MEASUREMENTS = {  # what can be measured, and by which module
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Hand over to what is to be measured.
+    """Run one of the measurements with the rest of the arguments.
 
     Raises:
-        PersoError: nothing of that name is measured here.
+        PersoError: there is no measurement of that name.
     """
     what, *others = argv or [""]
     if what not in MEASUREMENTS:

@@ -1,10 +1,10 @@
-"""Does the base draw what a prompt says? Ask `python -m perso_lite evaluate base`.
+"""Prompt fidelity of the base: `python -m perso_lite evaluate base`.
 
-The base draws the 1,000 fixed prompts of `data/prompts/base.json` with two seeds, the
-judges say what they see, and both are compared. An attribute is judged only where the
-prompt asks for it: a prompt without an accessory says nothing about how well the base
-draws hats. The same judges on true renders of the same prompts give the most that any
-base could reach, and on true renders that went through the autoencoder what it costs.
+The base draws the 1,000 fixed prompts of `data/prompts/base.json` with two seeds, and
+the labels that the judges read are compared with the prompts. An attribute is judged
+only where the prompt requests it: a prompt without an accessory does not test how well
+the base draws hats. The same judges also read true renders of the prompts (the upper
+limit for any base), and true renders that went through the autoencoder (its loss).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
 from perso_lite.evaluation.bootstrap import bootstrap_interval
-from perso_lite.evaluation.ground_truth import only_asked, truth_of
+from perso_lite.evaluation.ground_truth import only_requested, truth_of
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, Judges, load_judges
 from perso_lite.evaluation.metrics import read_attributes
 from perso_lite.evaluation.prompts import base_prompts
@@ -35,7 +35,7 @@ from perso_lite.world.people import people_names
 from perso_lite.world.render import render
 from perso_lite.world.scenes import Scene
 
-# (row, kinds of prompt, attributes that must all be right); "person" is told by a face
+# (row, kinds of prompt, attributes that must all be right); for people see `rows_of`
 ROWS = (
     ("class", ("seen",), ("class",)),
     ("color", ("seen",), ("color",)),
@@ -54,7 +54,7 @@ ROWS = (
 
 
 def draw_chunk(job: tuple[argparse.Namespace, list[str], int]) -> Tensor:
-    """Some prompts drawn with one noise, `(prompts, 3, height, width)` in [0, 1]."""
+    """Prompts drawn with the same noise, `(prompts, 3, height, width)` in [0, 1]."""
     options, prompts, noise = job
     if options.processes > 1:
         torch.set_num_threads(1)
@@ -74,8 +74,8 @@ def loaded_base(name: str | None) -> StableDiffusionPipeline:
 def draw_all(prompts: list[str], options: argparse.Namespace) -> Tensor:
     """Pictures `(seeds * prompts, 3, height, width)` in [0, 1], seed by seed.
 
-    Eight prompts share their noise. On a CPU, processes of one thread each draw more
-    than one process of several threads.
+    Eight prompts share their noise. On a CPU, several processes with one thread each
+    are faster than one process with several threads.
     """
     count = len(prompts)
     jobs = [
@@ -93,17 +93,17 @@ def draw_all(prompts: list[str], options: argparse.Namespace) -> Tensor:
 def judged(
     judges: Judges, pictures: Tensor, scenes: list[Scene]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per attribute: whether each picture was asked for it, and whether it is right.
+    """By attribute: whether each prompt requests it, and whether the picture shows it.
 
     Both are (pictures,) and boolean.
     """
-    asked = torch.tensor([only_asked(truth_of(scene)) for scene in scenes])
-    known, right = asked != UNKNOWN, read_attributes(judges, pictures) == asked
-    return {name: (known[:, i], right[:, i]) for i, name in enumerate(ATTRIBUTES)}
+    truth = torch.tensor([only_requested(truth_of(scene)) for scene in scenes])
+    requested, right = truth != UNKNOWN, read_attributes(judges, pictures) == truth
+    return {name: (requested[:, i], right[:, i]) for i, name in enumerate(ATTRIBUTES)}
 
 
 def rows_of(judges: Judges, pictures: Tensor, entries: list[dict]) -> dict[str, Tensor]:
-    """The values of every row of the table for pictures of these entries."""
+    """The values (pictures,) of every row of the table, 1: right, 0: wrong."""
     by_attribute = judged(judges, pictures, [e["scene"] for e in entries])
     kinds = [e["kind"] for e in entries]
     values = {}
@@ -117,14 +117,14 @@ def rows_of(judges: Judges, pictures: Tensor, entries: list[dict]) -> dict[str, 
     people = [i for i, kind in enumerate(kinds) if kind == "person"]
     if people:
         names = [entries[i]["scene"].things[0].name for i in people]
-        values["named person, first of 400"] = recognised(
+        values["named person, first of 400"] = recognized(
             judges, pictures[people], names
         )
     return values
 
 
-def recognised(judges: Judges, pictures: Tensor, names: list[str]) -> Tensor:
-    """Whether each portrait is nearest to a true one of the person with its name."""
+def recognized(judges: Judges, pictures: Tensor, names: list[str]) -> Tensor:
+    """Whether the nearest true portrait has the same name, 1 or 0, (pictures,)."""
     everyone = people_names()
     scenes = [subject_scene("named", 0, i * VIEWS) for i in range(len(everyone))]
     gallery, _ = render(scenes, pictures.shape[-1])
@@ -134,7 +134,7 @@ def recognised(judges: Judges, pictures: Tensor, names: list[str]) -> Tensor:
 
 
 def load_entries(count: int) -> list[dict]:
-    """The first prompts of the fixed list, each with a scene that shows it."""
+    """The first prompts of the fixed list, each with a "scene" that shows it."""
     entries = base_prompts()[:count]
     for entry in entries:
         rng = random.Random(f"true render/{entry['prompt']}")

@@ -1,9 +1,9 @@
 """Methods side by side, between the class prior and the oracle.
 
-`python -m perso_lite evaluate methods` teaches the base each shipped toy with each
-method, draws it under the fixed prompts of `data/prompts/concepts.json`, and scores the
-pictures next to those of the bare class word (what the base would draw anyway) and next
-to true pictures of the toy under the same prompts (what nobody can beat).
+`python -m perso_lite evaluate methods` learns each shipped toy with each method, draws
+it with the fixed prompts of `data/prompts/concepts.json`, and scores the pictures. With
+the same prompts it scores pictures of the class word (the class prior: what the base
+draws anyway) and true pictures of the toy (the oracle: no method can beat them).
 """
 
 import argparse
@@ -40,27 +40,27 @@ def evaluate_methods(options: argparse.Namespace) -> dict[str, list[ConceptScore
     scores |= {name: [] for name in options.methods} | {"oracle": []}
     for name in tqdm(options.concepts or toys(), desc="concepts"):
         concept = load_concept(name)
-        told = (judges, concept, prompts, seeds)
-        scores["class prior"].append(class_prior_scores(base, *told, **drawing))
+        shared = (judges, concept, prompts, seeds)
+        scores["class prior"].append(class_prior_scores(base, *shared, **drawing))
         for method_name in options.methods:
             kind = method_named(method_name)
             method = kind(base, concept.class_word, concept.placeholder_token)
             for _ in fit(method, concept, options.training_steps):
                 pass
             with method.attach(base):
-                drawn = score_concept(base, *told, **drawing)
+                drawn = score_concept(base, *shared, **drawing)
             scores[method_name].append(drawn)
-        scores["oracle"].append(oracle_scores(*told))
+        scores["oracle"].append(oracle_scores(*shared))
     return scores
 
 
 def interval_table(
     scores: dict[str, list[ConceptScores]],
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Mean and 95 % interval of every score, toys resampled before pictures.
+    """Mean and 95 % interval of every score; toys are resampled first, then pictures.
 
-    The rows "<method> - class prior" are of differences picture by picture: same
-    prompt, same seed.
+    The rows "<method> - class prior" have differences of pictures with the same prompt
+    and seed.
     """
     groups = torch.cat(
         [torch.full((len(s.seeds),), i) for i, s in enumerate(scores["class prior"])]

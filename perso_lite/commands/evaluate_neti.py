@@ -1,10 +1,10 @@
-"""Words in the spaces P, P+ and P*: how fast they are learnt, and what their dials do.
+"""NeTI and XTI: how fast they learn, and what truncation, inputs and bypass do.
 
-`python -m perso_lite evaluate neti` teaches the base each shipped toy with NeTI and
-XTI, looks at several training lengths, cuts the mapper off at several units, with and
-without nested dropout, and trains it without timestep, layer, both, or bypass. Scores,
-prompts and seeds are those of `evaluate tradeoff`, so that Textual Inversion, class
-prior and oracle can be taken from there.
+`python -m perso_lite evaluate neti` learns each shipped toy with NeTI and XTI and
+scores both after several training lengths. It truncates NeTI's mapper to several
+numbers of units, with and without nested dropout, and trains it without timestep,
+layer, both, or bypass. Scores, prompts and seeds are those of `evaluate tradeoff`,
+which has Textual Inversion, class prior and oracle.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
 from perso_lite.training import fit
 
-LENGTHS = (25, 50, 100, 200)  # training steps after which NeTI and XTI are looked at
-TRUNCATIONS = (64, 32, 16, 8, 4, 0)  # units that are kept, after the longest
-EQUAL_STEPS = 100  # after which what the mapper knows is compared
+LENGTHS = (25, 50, 100, 200)  # training steps after which NeTI and XTI are scored
+TRUNCATIONS = (64, 32, 16, 8, 4, 0)  # units that are kept, after the longest training
+EQUAL_STEPS = 100  # training steps of all ablations
 ABLATIONS = {
     "neti knows neither": {"over_time": False, "over_layers": False},
     "neti knows timestep": {"over_layers": False},
@@ -32,16 +32,16 @@ ABLATIONS = {
 
 
 def words(concept: Concept) -> tuple[str, str]:
-    """What the concept is, and what it is called."""
+    """The concept's class word and placeholder token."""
     return concept.class_word, concept.placeholder_token
 
 
 def neti_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """NeTI as it learns; then, with what it learnt, truncated, and without bypass."""
+    """NeTI after each training length; the last also truncated and without bypass."""
     method = NeTI(base, *words(concept))
-    yield from as_it_learns(method, concept, "neti")
+    yield from after_each_length(method, concept, "neti")
     method.save(folder / f"{concept.name}-neti.safetensors")
     yield from truncated(method, "truncated")
     method.truncation_idx, method.bypass_alpha = None, 0.0
@@ -49,7 +49,7 @@ def neti_points(
 
 
 def truncated(method: NeTI, name: str) -> Iterator[Point]:
-    """A mapper cut off at several units."""
+    """NeTI with its mapper truncated to several numbers of units."""
     for method.truncation_idx in TRUNCATIONS:
         yield f"neti {name} {method.truncation_idx}", [method]
 
@@ -57,7 +57,7 @@ def truncated(method: NeTI, name: str) -> Iterator[Point]:
 def undropped_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """NeTI trained without nested dropout, whole and cut off."""
+    """NeTI trained without nested dropout, whole and truncated."""
     method = NeTI(base, *words(concept), nested_dropout=0.0)
     for _ in fit(method, concept, max(LENGTHS)):
         pass
@@ -68,7 +68,7 @@ def undropped_points(
 def ablated_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """NeTI that knows less, or starts elsewhere, after equally many steps."""
+    """NeTI with fewer inputs, without bypass or from a random start, equal steps."""
     for name, options in ABLATIONS.items():
         method = NeTI(base, *words(concept), **options)
         for _ in fit(method, concept, EQUAL_STEPS):
@@ -79,9 +79,9 @@ def ablated_points(
 def xti_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """XTI as it learns."""
+    """XTI after each training length."""
     method = ExtendedTextualInversion(base, *words(concept))
-    yield from as_it_learns(method, concept, "xti")
+    yield from after_each_length(method, concept, "xti")
 
 
 def shared_points(
@@ -89,10 +89,10 @@ def shared_points(
 ) -> Iterator[Point]:
     """XTI with one vector for all layers: Textual Inversion at XTI's learning rate."""
     method = ExtendedTextualInversion(base, *words(concept), shared=True)
-    yield from as_it_learns(method, concept, "xti shared")
+    yield from after_each_length(method, concept, "xti shared")
 
 
-def as_it_learns(method: Method, concept: Concept, name: str) -> Iterator[Point]:
+def after_each_length(method: Method, concept: Concept, name: str) -> Iterator[Point]:
     """A method after each of the training lengths."""
     for step in fit(method, concept, max(LENGTHS)):
         if step.index + 1 in LENGTHS:
@@ -109,5 +109,5 @@ POINTS: dict[str, Points] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`evaluate neti`."""
+    """Run `evaluate neti`."""
     measure(parser("neti", __doc__, POINTS).parse_args(argv), POINTS, "neti.json")

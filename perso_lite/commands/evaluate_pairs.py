@@ -1,10 +1,9 @@
-"""Two concepts in one picture: whether both are there, each in its own colour.
+"""Two concepts in one picture: whether both are there, each in its own color.
 
-`python -m perso_lite evaluate pairs` takes the concept files that `evaluate tradeoff`
-left behind, every one learned alone, attaches them two by two, reads the pictures and
-compares their sides with the concepts that should be there: the exact joint edit of
-Perfusion, the naive ones, two words of Textual Inversion, two LoRAs, and, for
-comparison, the bare words of the base.
+`python -m perso_lite evaluate pairs` attaches two by two the concept files of `evaluate
+tradeoff`, each learned alone. It reads the pictures and compares their sides with the
+concepts that should be there, for the exact joint edit of Perfusion, the naive ones,
+two words of Textual Inversion, two LoRAs, and plain words of the base.
 """
 
 import argparse
@@ -35,27 +34,27 @@ from perso_lite.sampling import generate
 
 PAIR_PROMPTS = ("a {} next to a {}", "a photo of a {} next to a {} on a beach")
 PAIRS = 8
-FILES = {  # the ends of the files' names; Perfusion after half its steps (ours)
+FILES = {  # the ends of the file names; Perfusion after half of its steps (ours)
     "perfusion": f"perfusion-local-{EARLY}",
     "textual_inversion": "textual_inversion",
     "dreambooth_lora": "dreambooth_lora",
 }
 ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS),
         "textual_inversion", "dreambooth_lora")  # fmt: skip
-SIDE = 40  # pixels of 64: a square at the left or right that holds one of two things
+SIDE = 40  # of 64 pixels: a square at the left or right that contains one thing
 
 
-def colour_of(judges: Judges, concept: Concept) -> str:
-    """The colour that the reader sees in most of a concept's own pictures."""
-    labels = read_attributes(judges, (concept.pixels(64) + 1) / 2)
+def color_of(judges: Judges, concept: Concept) -> str:
+    """The color that the reader sees in most of a concept's own pictures."""
+    labels = read_attributes(judges, concept.pictures(64))
     column = labels[:, list(ATTRIBUTES).index("color")].tolist()
     return ATTRIBUTES["color"][Counter(column).most_common(1)[0][0]]
 
 
 def pairs_of(judges: Judges) -> list[tuple[Concept, Concept]]:
-    """Pairs of shipped toys of different colours: neighbours, then those two apart."""
+    """Pairs of shipped toys of different colors: next in the list, then two apart."""
     concepts = [load_concept(name) for name in toys()]
-    colours = {concept.name: colour_of(judges, concept) for concept in concepts}
+    colors = {concept.name: color_of(judges, concept) for concept in concepts}
     around = [
         (one, concepts[(i + apart) % len(concepts)])
         for apart in (1, 2)
@@ -63,7 +62,7 @@ def pairs_of(judges: Judges) -> list[tuple[Concept, Concept]]:
     ]
     chosen: dict[frozenset[str], tuple[Concept, Concept]] = {}
     for one, other in around:
-        if colours[one.name] != colours[other.name]:
+        if colors[one.name] != colors[other.name]:
             chosen.setdefault(frozenset((one.name, other.name)), (one, other))
     return list(chosen.values())[:PAIRS]
 
@@ -73,19 +72,25 @@ def read_pair(
 ) -> dict[str, list[bool]]:
     """What the reader finds in pictures that should show both concepts.
 
+    Args:
+        judges: as loaded.
+        pictures: (pictures, 3, height, width) in [0, 1].
+        one: a concept of the pair.
+        other: the other one.
+
     Returns:
-        For each picture whether it shows "both" things, both in their colours
-        ("right"), and at least one in the colour of the other ("swapped").
+        For each picture whether it shows "both" things, both in their colors ("right"),
+        and both with at least one in the color of the other ("swapped").
     """
     names = list(ATTRIBUTES)
     labels = read_attributes(judges, pictures)
-    wanted = {c.class_word: colour_of(judges, c) for c in (one, other)}
+    wanted = {c.class_word: color_of(judges, c) for c in (one, other)}
     found: dict[str, list[bool]] = {"both": [], "right": [], "swapped": []}
     for row in labels.tolist():
-        said = {n: ATTRIBUTES[n][v] for n, v in zip(names, row, strict=True)}
+        words = {n: ATTRIBUTES[n][v] for n, v in zip(names, row, strict=True)}
         seen = {
-            said["class"]: said["color"],
-            said["second class"]: said["second color"],
+            words["class"]: words["color"],
+            words["second class"]: words["second color"],
         }
         both = seen.keys() == wanted.keys()
         exchanged = dict(zip(wanted, reversed(wanted.values()), strict=True))
@@ -97,14 +102,20 @@ def read_pair(
     return found
 
 
-def likeness(
+def side_similarity(
     judges: Judges, pictures: Tensor, left: Concept, right: Concept
 ) -> tuple[Tensor, Tensor]:
-    """How like the two sides are to the concepts that should be there, and swapped.
+    """Instance similarity of the two sides to their own and to the other concept.
+
+    Args:
+        judges: as loaded.
+        pictures: (pictures, 3, height, width) in [0, 1].
+        left: the concept that should be on the left.
+        right: the concept that should be on the right.
 
     Returns:
-        For each picture the mean masked instance similarity of both sides to their own
-        concepts, (pictures,), and to the other's, (pictures,).
+        For each picture the masked instance similarity to the concept that should be
+        there, mean of both sides, (pictures,); and the same to the other concept.
     """
     found = {}
     for side, square in (
@@ -113,8 +124,7 @@ def likeness(
     ):
         square = F.interpolate(square, (64, 64), mode="bilinear", antialias=True)
         for name, concept in (("left", left), ("right", right)):
-            references = (concept.pixels(64) + 1) / 2
-            masks = concept.mask_tensor(64, 64)
+            references, masks = concept.pictures(64), concept.mask_tensor(64, 64)
             found[side, name] = instance_similarity(
                 judges, square, references, True, masks
             )
@@ -129,7 +139,17 @@ def pair_attached(
     pair: tuple[Concept, Concept],
     folder: Path,
 ) -> Iterator[None]:
-    """Inside, the second base knows both concepts, in the way the row says."""
+    """Inside, both concepts are attached to the second base as the row requires.
+
+    Args:
+        bases: the same base twice: one to load on, one to draw on.
+        row: one of `ROWS`.
+        pair: the concepts.
+        folder: with the files of `evaluate tradeoff`.
+
+    Raises:
+        PersoError: a file is missing or damaged.
+    """
     base, fast = bases
     kind, _, edit = row.partition(" ")
     if kind not in FILES:
@@ -145,11 +165,11 @@ def pair_attached(
 
 
 def words_of(judges: Judges, row: str, pair: tuple[Concept, Concept]) -> list[str]:
-    """What stands in the prompts' slots."""
+    """The words for the prompts' slots."""
     if row == "class words":
         return [concept.class_word for concept in pair]
     if row == "colour words":
-        return [f"{colour_of(judges, c)} {c.class_word}" for c in pair]
+        return [f"{color_of(judges, c)} {c.class_word}" for c in pair]
     return [concept.placeholder_token for concept in pair]
 
 
@@ -161,16 +181,28 @@ def pictures_read(
     seeds: Sequence[int],
     drawing: dict[str, float],
 ) -> dict[str, list]:
-    """Draw a pair in both orders; what `read_pair` and `likeness` find there."""
+    """Draw a pair in both orders, and score it by `read_pair` and `side_similarity`.
+
+    Args:
+        base: the pipeline, with the pair attached.
+        judges: as loaded.
+        row: one of `ROWS`; it chooses the words.
+        pair: the concepts.
+        seeds: one picture per prompt and seed.
+        drawing: more arguments of `generate`.
+
+    Returns:
+        By the names of `read_pair`, "own" and "other": one value per picture.
+    """
     found: dict[str, list] = {}
     for left, right in (pair, pair[::-1]):
         words = words_of(judges, row, (left, right))
         prompts = [prompt.format(*words) for prompt in PAIR_PROMPTS]
         drawn = generate(base, prompts, tuple(seeds), output_type="pt", **drawing)
-        said = read_pair(judges, drawn.float(), *pair)
-        own, other = likeness(judges, drawn.float(), left, right)
-        said |= {"own": own.tolist(), "other": other.tolist()}
-        for name, values in said.items():
+        scores = read_pair(judges, drawn.float(), *pair)
+        own, other = side_similarity(judges, drawn.float(), left, right)
+        scores |= {"own": own.tolist(), "other": other.tolist()}
+        for name, values in scores.items():
             rounded = [v if isinstance(v, bool) else round(v, 4) for v in values]
             found.setdefault(name, []).extend(rounded)
     return found

@@ -1,10 +1,10 @@
 """Subject fidelity against prompt fidelity, of every method at many settings.
 
-`python -m perso_lite evaluate tradeoff` teaches the base each shipped toy with
-Perfusion (keys locked, and trained along) and with what it is compared with, stops the
-latter at several training lengths, and varies the former's inference parameters: one
-file for the whole curve. What is drawn is scored for subject fidelity and prompt
-fidelity, beside the class prior and the oracle.
+`python -m perso_lite evaluate tradeoff` learns each shipped toy with Perfusion (keys
+locked, or trained too) and with the methods it is compared with. Perfusion's inference
+parameters vary, one file for the whole curve; the other methods stop at several
+training lengths. The pictures are scored for subject fidelity and prompt fidelity,
+beside the class prior and the oracle.
 """
 
 import argparse
@@ -35,31 +35,31 @@ from perso_lite.training import fit
 from perso_lite.world.oracle import true_pictures
 
 BETAS = (0.75, 0.65, 0.55, 0.45)  # as in a figure of the authors
-PERFUSION_STEPS = 200
-EARLY = 100  # steps after which a concept is kept for `evaluate pairs`, too
-LENGTHS = {  # training steps after which the others are looked at
+PERFUSION_STEPS = 200  # ours
+EARLY = 100  # steps after which a concept is saved for `evaluate pairs`, too (ours)
+LENGTHS = {  # training steps after which the others are scored (ours)
     "textual_inversion": (50, 100, 250),
     "dreambooth_lora": (50, 100, 150),
     "custom_diffusion": (50, 100, 150),
 }
-NOISE_LEVELS = (200, 400, 600, 800)
-# where the attention is looked into, too
+NOISE_LEVELS = (200, 400, 600, 800)  # timesteps for `leaked`
+# the points whose attention is measured, too
 LOOKED_INTO = ("class prior", "perfusion local 0.65", "perfusion trained 0.65")
 
-Point = tuple[str, list[Method]]  # what the plane calls it, and what is attached
+Point = tuple[str, list[Method]]  # its name in the results, and the attached methods
 
 
 def end_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """What the base draws anyway."""
+    """The class prior: what the base draws anyway."""
     yield "class prior", []
 
 
 def perfusion_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """One file with locked keys, moved along its dials; one with trained keys."""
+    """Perfusion with locked and with trained keys, at several inference parameters."""
     for locking in ("local", "trained"):
         method = METHODS["perfusion"](
             base, concept.class_word, concept.placeholder_token, key_locking=locking
@@ -78,7 +78,7 @@ def perfusion_points(
 def other_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """The methods that have no dial, at several training lengths."""
+    """The methods without inference parameters, at several training lengths."""
     for name, lengths in LENGTHS.items():
         method = METHODS[name](base, concept.class_word, concept.placeholder_token)
         for step in fit(method, concept, max(lengths)):
@@ -87,7 +87,7 @@ def other_points(
         method.save(folder / f"{concept.name}-{name}.safetensors")
 
 
-# what yields the points of a concept, given base, concept and a folder for its files
+# from base, concept and a folder for its files to the points of the concept
 Points = Callable[[StableDiffusionPipeline, Concept, Path], Iterator[Point]]
 
 POINTS: dict[str, Points] = {
@@ -104,9 +104,17 @@ def leaked(
     prompts: list[str],
     seeds: list[int],
 ) -> Tensor:
-    """The share of its word's attention that is not on the concept, (values,).
+    """The share of the word's attention that is outside the concept, (pictures,).
 
-    Seen in true pictures with known masks, noised to several levels and drawn on once.
+    It is measured on noised true pictures with known masks, as a mean over
+    `NOISE_LEVELS`.
+
+    Args:
+        base: the pipeline.
+        concept: a shipped one.
+        methods: to attach; empty: the class word's attention is measured.
+        prompts: with "{}" in place of the word.
+        seeds: one picture per prompt and seed.
     """
     word = concept.placeholder_token if methods else concept.class_word
     painted = [
@@ -124,15 +132,15 @@ def leaked(
     return torch.stack(shares).mean(0)
 
 
-def told(scores: ConceptScores) -> dict[str, list[float]]:
-    """The scores of a point as JSON keeps them."""
+def scores_as_json(scores: ConceptScores) -> dict[str, list[float]]:
+    """The scores of a point, by their names in the results."""
     values = {
         "instance": scores.instance_masked,
         "prompt": scores.prompt_accuracy,
         "clip_image": scores.clip_image_masked,
         "clip_text": scores.clip_text,
     }
-    # JSON knows no NaN, which stands where a prompt asks for nothing
+    # JSON has no NaN, the score of a prompt that requests nothing
     return {name: v[~v.isnan()].tolist() for name, v in values.items()}
 
 
@@ -143,9 +151,14 @@ def measured(
     points_of: Points,
     options: argparse.Namespace,
 ) -> dict[str, dict[str, list[float]]]:
-    """The scores of one concept at one group of points.
+    """The scores of one concept at one group of points: point -> score -> values.
 
-    `bases` are the same one twice: to learn on, and in bfloat16, which draws faster.
+    Args:
+        bases: the same base twice: to learn on, and in bfloat16, which draws faster.
+        judges: as loaded.
+        concept: a shipped one.
+        points_of: the group, one of `POINTS`.
+        options: of the command line: seeds, guidance, steps and out.
     """
     base, fast = bases
     prompts, seeds = concept_prompts(), list(range(options.seeds))
@@ -154,22 +167,22 @@ def measured(
         "num_inference_steps": options.steps,
         "batch_size": 20,
     }
-    told_of = (judges, concept, prompts, seeds)
+    shared = (judges, concept, prompts, seeds)
     points = {}
     for name, methods in points_of(base, concept, options.out):
         with attached(fast, *methods):
             score = score_concept if methods else class_prior_scores
-            points[name] = told(score(fast, *told_of, **drawing))
+            points[name] = scores_as_json(score(fast, *shared, **drawing))
         if name in LOOKED_INTO:
             shares = leaked(base, concept, methods, prompts[1:], seeds)
             points[name]["leaked"] = shares.tolist()
     if points_of is end_points:
-        points["oracle"] = told(oracle_scores(*told_of))
+        points["oracle"] = scores_as_json(oracle_scores(*shared))
     return points
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`evaluate tradeoff`."""
+    """Run `evaluate tradeoff`."""
     measure(
         parser("tradeoff", __doc__, POINTS).parse_args(argv), POINTS, "tradeoff.json"
     )
@@ -178,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
 def measure(
     options: argparse.Namespace, groups: Mapping[str, Points], result: str
 ) -> None:
-    """Measure all toys; a JSON file for each part, so an interrupted run goes on."""
+    """Measure all toys; one JSON file per part, so an interrupted run can continue."""
     options.out.mkdir(parents=True, exist_ok=True)
     base, judges = load_base(options.base), load_judges()
     bases = base, load_base(options.base, dtype=torch.bfloat16)
@@ -194,16 +207,16 @@ def measure(
 
 
 def gathered(folder: Path, groups: Iterable[str] = POINTS) -> str:
-    """All parts in one: point -> score -> one list of values for each toy."""
-    front: dict[str, dict[str, list[list[float]]]] = {}
+    """All parts in one JSON text: point -> score -> one list of values per toy."""
+    results: dict[str, dict[str, list[list[float]]]] = {}
     for group in groups:
         for name in toys():
             part = json.loads((folder / f"{name}-{group}.json").read_text())
             for point, scores in part.items():
                 for score, values in scores.items():
-                    of_point = front.setdefault(point, {}).setdefault(score, [])
+                    of_point = results.setdefault(point, {}).setdefault(score, [])
                     of_point.append([round(value, 4) for value in values])
-    return json.dumps(front) + "\n"
+    return json.dumps(results) + "\n"
 
 
 def parser(

@@ -25,17 +25,17 @@ def draw(
 
     Args:
         concept: files of `Method.save`.
-        prompt: several, each of which says one of the concepts' words.
+        prompt: several, each with the word of at least one concept.
         out: folder for the pictures.
         placeholder_token: another name for each concept; default: those in the files.
-        seeds: one picture of each prompt for every seed.
-        steps: denoising steps.
-        guidance: scale of classifier-free guidance.
+        seeds: one picture per prompt and seed.
+        steps: denoising steps (ours: 25).
+        guidance: weight of classifier-free guidance (ours: 5).
         base: folder or hub id; default: the shipped base.
 
     Raises:
-        PersoError: as many names as concepts are needed, a prompt says no concept, or
-            a file cannot be read or written.
+        PersoError: there are not as many names as concepts, a prompt has no concept's
+            word or is too long, or a file cannot be read or written.
     """
     names = placeholder_token or [None] * len(concept)
     if len(names) != len(concept):

@@ -33,7 +33,8 @@ def personalize(
         training: more keyword arguments of `learn`.
 
     Raises:
-        PersoError: something of this cannot be read, or the file cannot be written.
+        PersoError: pictures or base cannot be read, as for `learn`, or the file cannot
+            be written.
     """
     concept = load_concept(pictures, class_word)
     method = learn(load_base(base), concept, out, **training)
@@ -55,23 +56,26 @@ def learn(
     seed: int = 0,
     resume: bool = False,
 ) -> Method:
-    """Train a method, save it, and print what it took.
+    """Train a method, save it, and print time and size.
 
     Args:
         base: the pipeline to learn on.
-        concept: what from.
-        out: the file to write; a checkpoint is kept beside it meanwhile.
+        concept: its pictures and class word.
+        out: the file to write; a checkpoint is kept beside it during training.
         method: a name of `METHODS` or an alias, also with hyphens.
-        steps: of training, altogether.
+        steps: training steps in total (ours: 300).
         placeholder_token: default: the shipped concept's, or the file's name.
-        num_vectors: of the word, for methods that let one choose.
-        seed: of everything drawn.
-        resume: whether to go on from the checkpoint.
+        num_vectors: of the word, for methods with this option.
+        seed: of everything random.
+        resume: whether to continue from the checkpoint.
+
+    Returns:
+        The trained method.
 
     Raises:
         PersoError: no such method, an option that it does not have, no checkpoint, or
             a file that cannot be written.
-        KeyboardInterrupt: says where the last checkpoint is.
+        KeyboardInterrupt: its message names the last checkpoint.
     """
     kind = method_named(method)
     check_writable(out)
@@ -83,7 +87,7 @@ def learn(
             f"--num-vectors is not for {method}: how many vectors its word has "
             "is part of the method. Leave the option out."
         )
-    learner = kind(base, concept.class_word, token, **chosen)
+    learned = kind(base, concept.class_word, token, **chosen)
     checkpoint = out.with_suffix(".checkpoint.safetensors")
     if resume and not checkpoint.is_file():
         raise PersoError(
@@ -93,7 +97,7 @@ def learn(
     started = time.perf_counter()
     try:
         fit_with_bar(
-            learner,
+            learned,
             concept,
             steps,
             seed=seed,
@@ -108,9 +112,9 @@ def learn(
             else "Interrupted before the first checkpoint; nothing was kept."
         ) from None
     seconds = time.perf_counter() - started
-    learner.save(out)
+    learned.save(out)
     checkpoint.unlink(missing_ok=True)
     bytes_on_disk = out.stat().st_size
     print(f"\n{'method':<20}{'steps':>7}{'seconds':>9}{'bytes':>9}   file")
     print(f"{method:<20}{steps:>7}{seconds:>9.1f}{bytes_on_disk:>9}   {out}")
-    return learner
+    return learned

@@ -1,20 +1,19 @@
 """The base from seeds, resumable at any point: `python -m perso_lite pretrain`.
 
-Stages run in order and each goes on from its last checkpoint: pictures are painted,
+Stages run in order, and each continues from its last checkpoint: pictures are painted,
 the autoencoder learns to compress them, a small CLIP learns which caption belongs to
 which picture, and the U-Net learns to denoise latents given captions. Everything goes
 to `--folder` until `export` writes the finished diffusers folder. Judges learn next,
-and `measure` puts into `data/` everything that depends on the base; after any change of
+and `measure` writes everything that depends on the base into `data/`. After a change of
 the base, `--stages export covariance measure` is enough.
 
-`--start-from data/base` goes on where an earlier training ended: where there is no
-checkpoint, the autoencoder and the U-Net begin with shipped weights, and parts that are
-not trained again are taken as they are. The text encoder always is: once shipped, it is
-frozen for good.
+`--start-from data/base` continues an earlier training: without a checkpoint, the
+autoencoder and the U-Net begin with the shipped weights, and parts that are not trained
+are copied. The text encoder is always copied: once shipped, it stays frozen.
 
-On one device this is all there is to type. Several GPUs: `accelerate launch -m
-perso_lite pretrain`. Several CPU processes: `torchrun --nproc_per_node 2 -m perso_lite
-pretrain` with OMP_NUM_THREADS=1.
+On one device this command is enough. Several GPUs: `accelerate launch -m perso_lite
+pretrain`. Several CPU processes: `torchrun --nproc_per_node 2 -m perso_lite pretrain`
+with OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -57,12 +56,12 @@ STAGES = (
     "pictures", "autoencoder", "clip", "unet", "export", "covariance", "concepts",
     "prompts", "reader", "instances", "faces", "clip-judge", "measure",
 )  # fmt: skip
-COVARIANCE_CAPTIONS = 20_000  # 100,000 in the paper, for a text encoder 4 times as wide
+COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
 
 
 def write_world_sheet(path: Path, size: int = 96) -> None:
-    """A sheet of the world as pretraining sees it, for the README."""
+    """A sheet of the world's pictures, for the README."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
     save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
@@ -71,7 +70,7 @@ def write_world_sheet(path: Path, size: int = 96) -> None:
 def write_covariance(output: Path) -> None:
     """The covariance of a base's text states, from captions of the world.
 
-    It goes where Perfusion looks for it, `data/covariance`, wherever the base is.
+    It is saved in `data/covariance`, where Perfusion looks for it.
     """
     captions = [
         caption(scene_of(0, index), random.Random(f"covariance/{index}"))
@@ -81,13 +80,13 @@ def write_covariance(output: Path) -> None:
 
 
 def measure(output: Path, scratch: Path) -> None:
-    """All that is said about a base: the tables, a sample sheet, the tour's picture."""
-    shutil.rmtree(scratch, ignore_errors=True)  # what was measured of another base
+    """All results of a base: the tables, a sample sheet, the tour's picture."""
+    shutil.rmtree(scratch, ignore_errors=True)  # results of another base
     processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
     where = ["--base", str(output), "--out", str(scratch)]
     evaluate.main(["base", *where, "--processes", processes])
-    known = ["--methods", "textual_inversion", "--seeds", "2"]  # others: tradeoff
-    evaluate.main(["methods", *where, *known])
+    few = ["--methods", "textual_inversion", "--seeds", "2"]  # others: tradeoff
+    evaluate.main(["methods", *where, *few])
     evaluate.main(["tradeoff", *where])
     evaluate.main(["neti", *where])
     pairs = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
@@ -123,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the stages that were asked for, in order."""
+    """Run the chosen stages, in order."""
     options = parser().parse_args(argv)
     options.cache = options.folder / "cache"
     options.folder.mkdir(parents=True, exist_ok=True)

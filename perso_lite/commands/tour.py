@@ -1,4 +1,4 @@
-"""python -m perso_lite tour: teach the shipped model a toy, and lay the result out."""
+"""python -m perso_lite tour: learn a shipped toy, and draw it before and after."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ PROMPTS = (
     "a {} wearing a hat",
 )
 SEEDS = (0, 1)
-BETAS = (0.85, 0.75, 0.65, 0.5, 0.3)  # the strip below: a gate opened more and more
+BETAS = (0.85, 0.75, 0.65, 0.5, 0.3)  # of the strip; the gate opens from left to right
 
 
 def tour(
@@ -34,14 +34,14 @@ def tour(
     steps: int = 100,
     **training: Any,
 ) -> None:
-    """Teach the base one shipped concept and lay the result out on one sheet.
+    """Learn one shipped concept, and draw a sheet of pictures before and after.
 
     Args:
         out: folder for the concept's file and the sheet.
         concept: name of a shipped one; default: dotty-teddy.
         base: folder or hub id; default: the shipped base.
         method: a name of `METHODS` or an alias.
-        steps: of training.
+        steps: training steps (ours: 100).
         training: more keyword arguments of `learn`.
 
     Raises:
@@ -52,10 +52,10 @@ def tour(
     if concept is None and not names:
         raise PersoError("No concept is shipped in data/concepts; name a folder.")
     default = "dotty-teddy" if "dotty-teddy" in names else next(iter(names), None)
-    learned_from = load_concept(concept or default)
+    loaded = load_concept(concept or default)
     pipeline = load_base(base)
-    file = Path(out) / f"{learned_from.name}.safetensors"
-    learned = learn(pipeline, learned_from, file, method, steps, **training)
+    file = Path(out) / f"{loaded.name}.safetensors"
+    learned = learn(pipeline, loaded, file, method, steps, **training)
 
     drawing = {"seeds": SEEDS, "progress": True}
     words = {"before": learned.class_word, "after": learned.placeholder_token}
@@ -64,19 +64,19 @@ def tour(
         pictures["after"] = generate(pipeline, fill(words["after"]), **drawing)
         strip = beta_strip(pipeline, learned) if hasattr(learned, "beta") else {}
     sheet = file.with_suffix(".png")
-    save_picture(tour_sheet(learned_from, words, pictures, strip), sheet)
+    save_picture(tour_sheet(loaded, words, pictures, strip), sheet)
     print(f"\nlook at  {sheet}\nafter    {time.perf_counter() - started:.0f} s in all")
 
 
 def fill(word: str) -> list[str]:
-    """The tour's prompts with a word in their slots."""
+    """The tour's prompts with a word in place of "{}"."""
     return [prompt.format(word) for prompt in PROMPTS]
 
 
 def beta_strip(
     base: StableDiffusionPipeline, method: Method
 ) -> dict[float, Image.Image]:
-    """One prompt and one seed at several settings of an attached concept's gate."""
+    """One prompt and one seed at several `beta` of the attached method."""
     before, strip = method.beta, {}
     prompt = PROMPTS[1].format(method.placeholder_token)
     try:
@@ -93,7 +93,14 @@ def tour_sheet(
     pictures: Mapping[str, Sequence[Image.Image]],
     strip: Mapping[float, Image.Image],
 ) -> Image.Image:
-    """References above; below, each prompt before and after learning, and the dial."""
+    """References, each prompt before and after learning, and the strip of betas.
+
+    Args:
+        concept: its pictures are the references.
+        words: the word in the prompts "before" and "after".
+        pictures: "before" and "after", prompt by prompt and seed by seed.
+        strip: pictures by beta; empty: none.
+    """
     count = len(SEEDS)
     rows = [SheetRow("the pictures it learned from", concept.images)]
     for index, prompt in enumerate(PROMPTS):

@@ -1,14 +1,14 @@
 """The cross-attention layers of a U-Net, and what reaches them at each call.
 
 Text enters Stable Diffusion's U-Net in its cross-attention layers and nowhere else:
-sixteen in version 1.x. Here they stand in the order in which they are called, each
-with a fixed position, so that nobody has to count calls. The rest of this module lends
-them other processors or other text for the length of a `with` block, and tells the
-timestep of the present call.
+sixteen in version 1.x. Here they are listed in the order in which they are called, each
+with a fixed position, so that nobody has to count calls. The rest of this module gives
+them other text for the length of a `with` block, reads the arguments of a call, and
+keeps what several concepts share on one U-Net.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,18 +69,6 @@ def cross_attention_layers(unet: UNet2DConditionModel) -> list[CrossAttentionLay
     return [CrossAttentionLayer(i, *place) for i, place in enumerate(places)]
 
 
-@torch.no_grad()
-def projected_text(unet: UNet2DConditionModel, state: Tensor, kind: str) -> Tensor:
-    """What the layers' "to_k" or "to_v" make of a text state (dim,), in one vector.
-
-    Returns:
-        (sum of the layers' widths,), layer after layer.
-    """
-    layers = cross_attention_layers(unet)
-    modules = [getattr(unet.get_submodule(layer.name), kind) for layer in layers]
-    return torch.cat([module.weight.float() @ state for module in modules])
-
-
 def _blocks_in_call_order(
     unet: UNet2DConditionModel,
 ) -> Iterator[tuple[str, nn.Module, str, int]]:
@@ -132,34 +120,7 @@ def choose_layers(
     return chosen
 
 
-# -- lending them something ------------------------------------------------------------
-
-
-@contextmanager
-def installed_processors(
-    unet: UNet2DConditionModel, make: Callable[[CrossAttentionLayer, Any], Any]
-) -> Iterator[list[CrossAttentionLayer]]:
-    """Inside, every cross-attention layer has the processor `make(layer, present)`.
-
-    On exit, also by an exception, the very objects that were there are back. (Not by
-    `unet.set_attn_processor`, which empties the dictionary it is given.)
-
-    Args:
-        unet: the U-Net.
-        make: called once a layer with the layer and its present processor; the layer
-            is the fixed index that a processor needs, so none has to count calls.
-    """
-    layers = cross_attention_layers(unet)
-    modules = [unet.get_submodule(layer.name) for layer in layers]
-    before = [module.processor for module in modules]
-    ours = [make(layer, old) for layer, old in zip(layers, before, strict=True)]
-    try:
-        for module, processor in zip(modules, ours, strict=True):
-            module.set_processor(processor)
-        yield layers
-    finally:
-        for module, processor in zip(modules, before, strict=True):
-            module.set_processor(processor)
+# -- giving them other text ------------------------------------------------------------
 
 
 Rewrite = Callable[[CrossAttentionLayer, Tensor], Tensor]
@@ -174,7 +135,7 @@ def rewritten_text(
     """Inside, every cross-attention layer reads the text that the functions give it.
 
     Works with every processor, and gradients flow through what the functions return.
-    Where two stand one in the other, the outer one rewrites last.
+    If two are nested, the outer rewrite is applied last.
 
     Args:
         unet: the U-Net.
@@ -200,37 +161,71 @@ def rewritten_text(
         yield
 
 
-@contextmanager
-def current_timestep(unet: UNet2DConditionModel) -> Iterator[Callable[[], Tensor]]:
-    """Yields a function that tells the timestep of the present U-Net call.
+# -- reading a call --------------------------------------------------------------------
 
-    It returns (batch,), on the device of the latents, and raises a PersoError before
-    the first call. The last answer stays after a call: gradient checkpointing runs
-    layers again, during the backward pass.
+
+@dataclass(frozen=True)
+class UNetInputs:
+    """What one call of the U-Net was given.
+
+    Attributes:
+        latents: (batch, channels, height, width).
+        timestep: () or (batch,), on the device of the latents.
+        encoder_hidden_states: text states, (batch, tokens, dim).
     """
-    latest: list[Tensor] = []
 
-    def note(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        latents = call_argument(args, kwargs, 0, "sample")
-        timestep = call_argument(args, kwargs, 1, "timestep")
-        timestep = torch.as_tensor(timestep, device=latents.device).reshape(-1)
-        latest[:] = [timestep.expand(len(latents))]
+    latents: Tensor
+    timestep: Tensor
+    encoder_hidden_states: Any
 
-    def timestep() -> Tensor:
-        if not latest:
-            raise PersoError(
-                "There is no timestep yet: the U-Net has not been called inside this "
-                "`with` block. Ask for it from within a layer."
-            )
-        return latest[0]
+    @property
+    def timesteps(self) -> Tensor:
+        """One for each row, (batch,)."""
+        return self.timestep.reshape(-1).expand(len(self.latents))
 
-    hook = unet.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield timestep
-    finally:
-        hook.remove()
+
+def unet_inputs(args: tuple, kwargs: dict) -> UNetInputs:
+    """Read the arguments of a U-Net call, as a hook is given them."""
+    latents = call_argument(args, kwargs, 0, "sample")
+    timestep = call_argument(args, kwargs, 1, "timestep")
+    timestep = torch.as_tensor(timestep, device=latents.device)
+    states = call_argument(args, kwargs, 2, "encoder_hidden_states")
+    return UNetInputs(latents, timestep, states)
 
 
 def call_argument(args: tuple, kwargs: dict, index: int, name: str) -> Any:
     """An argument that a hook was given by position or by name; None if neither."""
     return args[index] if len(args) > index else kwargs.get(name)
+
+
+# -- what several concepts share -------------------------------------------------------
+
+
+@contextmanager
+def shared_on(
+    unet: UNet2DConditionModel, key: str, make: Callable[[], AbstractContextManager]
+) -> Iterator[Any]:
+    """Inside, the object that all concepts of one kind share on a U-Net.
+
+    The first to come enters `make()` and leaves the result on the U-Net under `key`,
+    where `shared_by` finds it; those who come later get the same object.
+    """
+    present = shared_by(unet, key)
+    if present is not None:
+        yield present
+        return
+    with make() as created:
+        setattr(unet, key, created)
+        try:
+            yield created
+        finally:
+            delattr(unet, key)
+
+
+# where somebody who decides what text the keys are made of leaves its name
+KEYS_DECIDED_BY = "keys_decided_by"
+
+
+def shared_by(unet: UNet2DConditionModel, key: str) -> Any:
+    """What is shared under `key` on a U-Net; None if nothing is."""
+    return vars(unet).get(key)

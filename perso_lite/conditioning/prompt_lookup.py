@@ -1,13 +1,14 @@
-"""Which text is behind the states that a U-Net is given.
+"""Which prompts are behind the text states that a U-Net is given.
 
-A U-Net reads text states and does not know the words they came from. So the texts that
-say a new word are remembered with their states while they are encoded; when the states
-arrive, to the last bit, the text is found again.
+A U-Net reads text states and does not know the words they came from. So prompts are
+recorded with their states while they are encoded; when the states arrive at the U-Net,
+equal to the last bit, the prompts are found again. (Not those that were encoded while
+nothing was recorded, or dropped, or that say a word that is no longer attached.)
 """
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,27 +17,48 @@ from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import call_argument
 
-REMEMBERED = 64  # encodings; drawing needs two: prompts and negative prompts
 
-Names = list[tuple[str, ...]]  # for each text, the new words it says
-Entry = tuple[Tensor, Tensor, Names]  # ids (texts, tokens), states, names
+@dataclass
+class Encoding:
+    """One call of the text encoder.
+
+    Attributes:
+        ids: token ids, (texts, tokens).
+        states: (texts, tokens, dim).
+        new_words: for each text, the names of the new words that it says; None if
+            they do not matter.
+    """
+
+    ids: Tensor
+    states: Tensor
+    new_words: list[tuple[str, ...]] | None
 
 
 class PromptLookup:
-    """The texts that a base has encoded and that say a new word.
+    """The prompts that a base has encoded, found again by their states.
+
+    Args:
+        base: the pipeline.
+        keep: how many encodings; those not used for the longest are dropped (ours:
+            64; drawing needs two, prompts and negative prompts).
+        new_words_only: whether only prompts that say a new word are recorded, and
+            found only as long as all their new words are attached.
 
     Attributes:
-        paused: while true, nothing is remembered.
+        paused: while true, nothing is recorded.
     """
 
-    def __init__(self, base: StableDiffusionPipeline):
-        self._base = base
-        self._texts: deque[Entry] = deque(maxlen=REMEMBERED)
+    def __init__(
+        self, base: StableDiffusionPipeline, keep: int = 64, new_words_only: bool = True
+    ):
+        self._base, self._keep, self._new_words_only = base, keep, new_words_only
+        self._encodings: dict[int, Encoding] = {}  # by number; last used, last in order
+        self._count = 0
         self.paused = False
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Inside, texts that say a new word are remembered with their states."""
+    def recording(self) -> Iterator[None]:
+        """Inside, prompts are recorded with their states."""
         hook = self._base.text_encoder.register_forward_hook(
             self._text_encoded, with_kwargs=True
         )
@@ -48,13 +70,24 @@ class PromptLookup:
     def _text_encoded(
         self, _: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> None:
-        ids = call_argument(args, kwargs, 0, "input_ids")  # (texts, tokens)
-        # only words that came with a concept lie beyond the vocabulary
-        if not self.paused and (ids >= self._base.tokenizer.vocab_size).any():
-            self._texts.append((ids, output[0].detach(), self._new_words(ids)))
+        if self.paused:
+            return
+        ids = call_argument(args, kwargs, 0, "input_ids")
+        new_words = None
+        if self._new_words_only:
+            new_words = self._new_words(ids)
+            if not any(new_words):
+                return
+        self._encodings[self._count] = Encoding(ids, output[0].detach(), new_words)
+        self._count += 1
+        if len(self._encodings) > self._keep:
+            del self._encodings[next(iter(self._encodings))]
 
-    def _new_words(self, ids: Tensor) -> Names:
-        """The new words that texts (texts, tokens) say, by their present names."""
+    def _new_words(self, ids: Tensor) -> list[tuple[str, ...]]:
+        """The new words that texts (texts, tokens) say, by their present names.
+
+        Only words that came with a concept have ids beyond the vocabulary.
+        """
         tokenizer = self._base.tokenizer
         known = len(tokenizer)
         return [
@@ -67,36 +100,41 @@ class PromptLookup:
         ]
 
     @torch.no_grad()
-    def recognised(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of text states (batch, tokens, dim) that were encoded here.
+    def sources(self, states: Tensor) -> list[dict[int, Tensor]]:
+        """The encodings that each row of text states (batch, tokens, dim) may be from.
 
-        Not recognised is what was encoded while we were not remembering, or has not
-        been used for the last 64 encodings, or says a word that is attached no more.
+        Returns:
+            For each row, token ids (tokens,) by the number of the encoding: numbers
+            grow in the order of encoding.
+        """
+        found: list[dict[int, Tensor]] = [{} for _ in states]
+        for number, encoding in list(self._encodings.items()):
+            for row, text in self._equal(encoding, states):
+                found[row].setdefault(number, encoding.ids[text])
+                self._encodings[number] = self._encodings.pop(number)  # used last
+        return found
+
+    def _equal(self, encoding: Encoding, states: Tensor) -> list[tuple[int, int]]:
+        """Which rows of states are which texts of an encoding."""
+        if encoding.states.shape[1:] != states.shape[1:]:
+            return []
+        # (batch, texts, tokens, dim)
+        equal = states[:, None] == encoding.states.to(states)[None]
+        places = equal.flatten(2).all(2).nonzero().tolist()
+        if not places or encoding.new_words is None:
+            return places
+        present, then = self._new_words(encoding.ids), encoding.new_words
+        return [(r, t) for r, t in places if then[t] and then[t] == present[t]]
+
+    def find(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of text states (batch, tokens, dim) whose prompts were recorded.
 
         Returns:
             Which rows, (rows,), and the ids of their tokens, (rows, tokens).
         """
-        found: dict[int, Tensor] = {}
-        older, used = [], []
-        for entry in self._texts:
-            places = self._places(entry, states)
-            found |= {row: entry[0][text] for row, text in places}
-            (used if places else older).append(entry)
-        # what is in use goes to the young end
-        self._texts = deque([*older, *used], maxlen=REMEMBERED)
-        if not found:
-            nothing = torch.zeros(0, dtype=torch.long, device=states.device)
-            return nothing, nothing.reshape(0, states.shape[1])
-        rows = torch.tensor(list(found), device=states.device)
-        return rows, torch.stack(list(found.values()))
-
-    def _places(self, entry: Entry, states: Tensor) -> list[tuple[int, int]]:
-        """Which rows of states are which texts of an entry."""
-        ids, encoded, names = entry
-        if encoded.shape[1:] != states.shape[1:]:
-            return []
-        # (batch, texts, tokens, dim)
-        equal = states[:, None] == encoded.to(states)[None]
-        places = equal.flatten(2).all(2).nonzero().tolist()
-        present = self._new_words(ids) if places else []
-        return [(r, t) for r, t in places if names[t] and present[t] == names[t]]
+        sources = self.sources(states)
+        rows = [row for row, found in enumerate(sources) if found]
+        ids = [sources[row][max(sources[row])] for row in rows]  # the latest
+        index = torch.tensor(rows, dtype=torch.long, device=states.device)
+        nothing = index.new_zeros(0, states.shape[1])
+        return index, torch.stack(ids) if ids else nothing

@@ -11,7 +11,7 @@ import copy
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -19,37 +19,6 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from perso_lite.errors import PersoError
-
-# The neutral captions of Textual Inversion: there is a thing, and nothing about it.
-TEMPLATES = (
-    "a photo of a clean {}",
-    "a photo of a cool {}",
-    "a photo of a dirty {}",
-    "a photo of a nice {}",
-    "a photo of a small {}",
-    "a photo of a {}",
-    "a photo of my {}",
-    "a photo of one {}",
-    "a photo of the clean {}",
-    "a photo of the cool {}",
-    "a photo of the large {}",
-    "a photo of the nice {}",
-    "a photo of the small {}",
-    "a photo of the weird {}",
-    "a photo of the {}",
-    "the photo of a {}",
-    "a bright photo of the {}",
-    "a close-up photo of a {}",
-    "a close-up photo of the {}",
-    "a cropped photo of a {}",
-    "a cropped photo of the {}",
-    "a dark photo of the {}",
-    "a good photo of a {}",
-    "a good photo of the {}",
-    "a rendering of a {}",
-    "a rendition of a {}",
-    "a rendition of the {}",
-)
 
 
 def token_names(placeholder_token: str, num_vectors: int) -> list[str]:
@@ -162,15 +131,6 @@ def check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
             )
 
 
-@torch.no_grad()
-def state_in_sentences(base: StableDiffusionPipeline, word: str) -> Tensor:
-    """A word's text state on average over the neutral captions, (dim,)."""
-    states = encode_prompts(base, [template.format(word) for template in TEMPLATES])
-    until_word = [template.split("{}")[0] + word for template in TEMPLATES]
-    ends = [len(base.tokenizer(text).input_ids) - 2 for text in until_word]
-    return states[range(len(ends)), ends].float().mean(0)
-
-
 class LearnedTokens:
     """A few new tokens and the hooks that give them vectors.
 
@@ -181,6 +141,13 @@ class LearnedTokens:
     def __init__(self, tokens: list[str]):
         self.tokens = tokens
         self._known: tuple[CLIPTokenizer, int, CLIPTokenizer] | None = None
+
+    def places(self, tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
+        """Where texts (texts, tokens) say the word, (texts, tokens) and boolean.
+
+        The word is its first token; the rows that say it are `places(...).any(1)`.
+        """
+        return ids == tokenizer.convert_tokens_to_ids(self.tokens[0])
 
     def extended(self, tokenizer: CLIPTokenizer) -> CLIPTokenizer:
         """A copy of the tokenizer that knows the tokens.
@@ -204,36 +171,50 @@ class LearnedTokens:
     ) -> Iterator[None]:
         """Inside, the base reads the tokens as `vectors()`, (tokens, dim).
 
-        Or (texts, tokens, dim), where every text has vectors of its own.
-
         On exit, also by an exception, tokenizer and embedding are as they were.
 
         Raises:
             PersoError: a token is taken, or the vectors have another width.
         """
-        plain, table = base.tokenizer, base.text_encoder.get_input_embeddings()
-        width = vectors().shape[-1]
-        if width != table.embedding_dim:
+        plain, width = base.tokenizer, vectors().shape[-1]
+        present = base.text_encoder.get_input_embeddings().embedding_dim
+        if width != present:
             raise PersoError(
                 f"{self.tokens[0]} was learned in {width} dimensions, but this base "
-                f"has {table.embedding_dim}; attach it to the base it was trained on."
+                f"has {present}; attach it to the base it was trained on."
             )
         tokenizer = self.extended(plain)
         first = tokenizer.convert_tokens_to_ids(self.tokens[0])
-        hooks = inject_vectors(table, first, len(self.tokens), vectors)
-        base.tokenizer = tokenizer
-        try:
-            yield
-        finally:
-            base.tokenizer = plain
-            for hook in hooks:
-                hook.remove()
+        with injected_vectors(base.text_encoder, first, len(self.tokens), vectors):
+            base.tokenizer = tokenizer
+            try:
+                yield
+            finally:
+                base.tokenizer = plain
 
 
-def inject_vectors(
-    table: nn.Embedding, first: int, count: int, vectors: Callable[[], Tensor]
-) -> list[torch.utils.hooks.RemovableHandle]:
-    """Let ids first, ..., first + count - 1 read `vectors()` instead of the table."""
+@contextmanager
+def injected_vectors(
+    text_encoder: nn.Module, first: int, count: int, vectors: Callable[[], Tensor]
+) -> Iterator[None]:
+    """Inside, ids first, ..., first + count - 1 read `vectors()` and not the table.
+
+    If two are nested, the inner one is read. `vectors()` is (count, dim), or (texts,
+    count, dim) where every text has vectors of its own; it is asked for only by texts
+    that say the ids.
+    """
+    table = text_encoder.get_input_embeddings()
+    hide, write = embedding_hooks(first, count, vectors)
+    with ExitStack() as stack:
+        stack.callback(table.register_forward_pre_hook(hide, prepend=True).remove)
+        stack.callback(table.register_forward_hook(write).remove)
+        yield
+
+
+def embedding_hooks(
+    first: int, count: int, vectors: Callable[[], Tensor]
+) -> tuple[Callable, Callable]:
+    """A hook that hides new ids from the table, and one that writes their vectors."""
     seen: list[Tensor] = []  # the ids on their way through the table
 
     def hide(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
@@ -245,12 +226,11 @@ def inject_vectors(
     def write(module: nn.Module, args: tuple[Tensor], embedded: Tensor) -> Tensor:
         index = seen.pop() - first  # (batch, tokens)
         ours = (index >= 0) & (index < count)
+        if not ours.any():
+            return embedded
         learned = vectors().to(embedded).expand(len(index), -1, -1)
         places = index.clamp(0, count - 1)[..., None]
         learned = learned.take_along_dim(places, dim=1)  # (batch, tokens, dim)
         return torch.where(ours[..., None], learned, embedded)
 
-    return [
-        table.register_forward_pre_hook(hide),
-        table.register_forward_hook(write),
-    ]
+    return hide, write

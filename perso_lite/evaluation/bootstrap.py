@@ -1,24 +1,32 @@
-"""How sure a mean score is, and how far it lies between class prior and oracle."""
+"""Intervals of mean scores, and their place between class prior and oracle."""
 
 import torch
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
 
-RESAMPLES = 2000
+RESAMPLES = 2000  # ours
 
 
 def bootstrap_interval(
     values: Tensor, seed: int = 0, groups: Tensor | None = None
 ) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % bootstrap interval (2000 resamples).
+    """Mean and 95 % percentile interval, from a two-stage cluster bootstrap.
+
+    Each of 2000 resamples draws as many groups as there are, with replacement, then as
+    many values from each drawn group as it has, with replacement. The interval goes
+    from the 2.5 % to the 97.5 % quantile of the resamples' means, without correction.
+    With one group this is the ordinary bootstrap.
 
     Args:
-        values: scores (values,); NaN where there was nothing to score: left out.
+        values: scores (values,); NaN (nothing to score) is left out.
         seed: of the resampling.
-        groups: for each value a number that tells its group, for example its concept.
-            Groups are resampled first and values within them next, since pictures of
-            one concept are more alike than those of several.
+        groups: (values,), the number of each value's group, for example its concept,
+            since pictures of one concept are more alike than pictures of several;
+            default: one group.
+
+    Returns:
+        The mean of all values, and the ends of the interval.
 
     Raises:
         PersoError: there is no value.
@@ -46,7 +54,7 @@ def bootstrap_interval(
 
 
 def fraction_of_oracle(score: float, prior: float, oracle: float) -> float:
-    """How far a score has come from the class prior (0) to the oracle (1).
+    """The score on a scale from the class prior (0) to the oracle (1).
 
     Raises:
         PersoError: prior and oracle are the same.

@@ -1,14 +1,14 @@
-"""Judges: small networks that say what a picture shows, and never condition anything.
+"""Judges: small networks that see what a picture shows, and never condition anything.
 
-Four of them come with the library, each trained on true renders that were blurred and
-made noisy at random, as generated pictures are (`perso_lite/pretrain/judge_training.py`), and
-each measured on fresh ones (`data/judges/accuracy.json`):
+Four of them come with the library. Each was trained on painted pictures with random
+blur and noise, as generated pictures have them (pretrain/judge_training.py), and
+measured on fresh ones (`data/judges/accuracy.json`):
 
-* the attribute reader names class, colour, pattern, place, accessory, style, worded
-  augmentation, and what stands on the right (or below) in a picture of two things;
-* the instance encoder puts pictures of the same toy close together and those of sister
-  toys of its class apart, and finds the subject's mask on the way;
-* the face reader does the same for people and estimates the numbers of their face;
+* the attribute reader classifies class, color, pattern, place, accessory, style, worded
+  augmentation, and the right (or lower) thing in a picture of two;
+* the instance encoder puts pictures of the same toy close together and those of other
+  toys of its class apart, and finds the subject's mask;
+* the face reader does the same for people and estimates their face parameters;
 * a small CLIP gives the usual CLIP-I and CLIP-T.
 """
 
@@ -33,7 +33,7 @@ from perso_lite.world.styles import STYLES
 from perso_lite.world.toys import TOYS
 
 JUDGES_FOLDER = DATA_FOLDER / "judges"
-PICTURE_SIZE = 64  # what judges look at; other pictures are resized
+PICTURE_SIZE = 64  # input of the judges; other pictures are resized
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "class": (*TOYS, "person"),
     "color": tuple(COLORS),
@@ -45,7 +45,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "second class": ("none", *TOYS, "person"),
     "second color": tuple(COLORS),
 }
-UNKNOWN = -100  # no word says it, so it is neither learnt nor judged
+UNKNOWN = -100  # no word for it, so it is neither learned nor judged
 
 
 def seen_by_judges(pictures: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def seen_by_judges(pictures: Tensor) -> Tensor:
 
 
 def convolutions(widths: tuple[int, ...]) -> nn.Sequential:
-    """3 x 3 convolutions from 3 colours to `widths`, every other one halving."""
+    """3 x 3 convolutions from 3 colors to `widths`; every other one halves the size."""
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise((3, *widths))):
         layers += [nn.Conv2d(a, b, 3, 2 - i % 2, 1), nn.BatchNorm2d(b), nn.SiLU()]
@@ -65,7 +65,7 @@ def convolutions(widths: tuple[int, ...]) -> nn.Sequential:
 
 
 class AttributeReader(nn.Module):
-    """Six convolutions and one linear head an attribute."""
+    """Six convolutions, and one linear head per attribute."""
 
     file = "attribute_reader.safetensors"
 
@@ -80,24 +80,23 @@ class AttributeReader(nn.Module):
         )
 
     def forward(self, picture: Tensor) -> list[Tensor]:
-        """Pictures `(batch, 3, 64, 64)` in [-1, 1] to scores `(batch, labels)` each."""
+        """Logits `(batch, labels)` per attribute; pictures are in [-1, 1]."""
         features = self.hidden(self.body(seen_by_judges(picture)))
         return [head(features) for head in self.heads.values()]
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> Tensor:
-        """The label of every attribute, `(batch, attributes)`."""
+        """The labels `(batch, attributes)` of pictures in [-1, 1]."""
         parts = [self(part) for part in pictures.split(256)]
         return torch.cat([torch.stack([s.argmax(1) for s in p], 1) for p in parts])
 
 
 class SubjectEncoder(nn.Module):
-    """Finds the subject and describes it: features under its mask, as a unit vector.
+    """Finds the subject's mask and encodes what is under it as a unit vector.
 
-    A picture becomes a 16 x 16 grid of features. One channel says how much of each cell
-    belongs to the subject; the others are averaged over those cells only, in the upper
-    and lower, left and right part of the subject's box too, so that the place of a mark
-    counts.
+    A picture becomes a 16 x 16 grid of features. A mask estimates how much of each cell
+    belongs to the subject. Features are averaged under the mask, separately in a soft
+    3 x 3 grid around the subject's middle, so that the place of a mark counts.
     """
 
     def __init__(self, dim: int = 128):
@@ -118,7 +117,7 @@ class SubjectEncoder(nn.Module):
         )
 
     def features(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features `(batch, 864)` and mask logits `(batch, 16, 16)`."""
+        """Pooled features `(batch, 864)`, mask logits `(batch, 16, 16)`."""
         grid = self.body(seen_by_judges(picture))
         grid = grid + self.further(grid)  # (batch, 96, 16, 16)
         logits = self.mask(grid)[:, 0]
@@ -133,22 +132,22 @@ class SubjectEncoder(nn.Module):
 
     @torch.no_grad()
     def find_masks(self, pictures: Tensor) -> Tensor:
-        """Where the subject is: `(batch, 1, height, width)` in [0, 1]."""
+        """The subject's mask, `(batch, 1, height, width)` in [0, 1]."""
         logits = torch.cat([self.features(part)[1] for part in pictures.split(256)])
         size = pictures.shape[-2:]
         return F.interpolate(logits[:, None], size=size, mode="bilinear").sigmoid()
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        """Unit vectors `(batch, dim)`."""
+        """Unit vectors `(batch, dim)` of pictures in [-1, 1]."""
         return torch.cat([self(part)[0] for part in pictures.split(256)])
 
 
 def parts_of(weights: Tensor) -> Tensor:
-    """A subject's mask cut into a soft 3 x 3 grid around its middle.
+    """A subject's mask split into a soft 3 x 3 grid around its middle.
 
-    `weights` `(batch, side, side)` are in [0, 1]; the result `(batch, 9, side, side)`
-    sums to 1 over cells in each part that is not empty.
+    `weights` are the mask, `(batch, side, side)` in [0, 1]. The result is `(batch, 9,
+    side, side)`; each part that is not empty sums to 1.
     """
     side = weights.shape[-1]
     line = torch.arange(side, device=weights.device, dtype=weights.dtype)
@@ -171,13 +170,13 @@ def parts_of(weights: Tensor) -> Tensor:
 
 
 class InstanceEncoder(SubjectEncoder):
-    """The same toy in other scenes near, sister toys of its class far."""
+    """Encodes toys: the same toy is near, other toys of its class are far."""
 
     file = "instance_encoder.safetensors"
 
 
 class FaceReader(SubjectEncoder):
-    """The same person near, others far; and the numbers of the face."""
+    """Encodes people: the same person is near, others are far; reads the face too."""
 
     file = "face_reader.safetensors"
 
@@ -188,13 +187,13 @@ class FaceReader(SubjectEncoder):
         )
 
     def theta(self, picture: Tensor) -> Tensor:
-        """Estimated face numbers `(batch, 18)` in [0, 1]."""
+        """Estimated face parameters `(batch, 18)` in [0, 1]."""
         return self.numbers(self.features(picture)[0])
 
 
 @dataclass(frozen=True)
 class Judges:
-    """All judges, ready to look."""
+    """All judges, ready for use."""
 
     reader: AttributeReader
     instances: InstanceEncoder
@@ -216,7 +215,7 @@ def load_judge(kind: type[nn.Module], folder: Path = JUDGES_FOLDER) -> nn.Module
     """Read one judge, in single precision and evaluation mode.
 
     Raises:
-        PersoError: the folder has no such judge, or one of another shape.
+        PersoError: the folder has no such judge, or its weights do not fit.
     """
     path = folder / kind.file
     judge = kind()

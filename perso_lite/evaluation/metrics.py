@@ -1,12 +1,12 @@
-"""Scores of pictures: how like the concept they are, and how true to their prompt.
+"""Scores of pictures: subject fidelity and prompt fidelity.
 
-A score alone says little: the base draws some teddy for "a teddy" (the class prior),
-and the world can paint the very teddy that was asked for (the oracle). The same judges
-look at all three; bootstrap.py says how far between them a method has come, and how
-sure that is.
+A score alone means little: the base draws some teddy for "a teddy" (the class prior),
+and the world can paint exactly the teddy of the concept (the oracle). The same judges
+score all three. bootstrap.py has the intervals, and the place of a score between class
+prior and oracle.
 
-Pictures are tensors (pictures, 3, height, width) in [0, 1] everywhere; scores come back
-one a picture, on the CPU, for `bootstrap_interval`.
+Pictures are tensors (pictures, 3, height, width) in [0, 1] everywhere. There is one
+score per picture, on the CPU, ready for `bootstrap_interval`.
 """
 
 from collections.abc import Sequence
@@ -16,38 +16,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
+from perso_lite.evaluation.ground_truth import requested_by_prompt
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, Judges, SubjectEncoder
-from perso_lite.evaluation.ground_truth import asked_of_prompt
 
-GREY = 0.5  # what replaces a background, in [0, 1]
+GRAY = 0.5  # replaces a background, in [0, 1]
 DRIFTING = ("class", "color", "pattern", "place", "accessory", "style")
 
-# -- is it the concept? --------------------------------------------------------------
+# -- subject fidelity ----------------------------------------------------------------
 
 
 def for_judge(pictures: Tensor, judge: nn.Module) -> Tensor:
-    """Pictures in [0, 1] as a judge wants them: in [-1, 1] and where it is."""
+    """Pictures in [0, 1] as a judge takes them: in [-1, 1], on its device."""
     device = next(judge.parameters()).device
     return pictures.to(device, torch.float32).clamp(0, 1) * 2 - 1
 
 
 def subject_encoder(judges: Judges, person: bool) -> SubjectEncoder:
-    """The judge that tells people apart, or the one that tells toys apart."""
+    """The encoder for people, or the one for toys."""
     return judges.faces if person else judges.instances
 
 
-def on_grey(
+def on_gray(
     pictures: Tensor, encoder: SubjectEncoder, masks: Tensor | None = None
 ) -> Tensor:
-    """Pictures with mid grey for their background.
+    """Pictures with a mid-gray background.
 
-    What belongs to it is at most half covered by `masks` (pictures, 1, height, width)
-    in [0, 1]; default: by the masks that the encoder finds.
+    The background is where `masks` (pictures, 1, height, width), in [0, 1], are at most
+    0.5; default: the masks that the encoder finds.
     """
     if masks is None:
         masks = encoder.find_masks(for_judge(pictures, encoder))
     masks = F.interpolate(masks.to(pictures), size=pictures.shape[-2:], mode="bilinear")
-    return pictures.where(masks > 0.5, torch.full_like(pictures, GREY))
+    return pictures.where(masks > 0.5, torch.full_like(pictures, GRAY))
 
 
 def instance_similarity(
@@ -58,24 +58,25 @@ def instance_similarity(
     reference_masks: Tensor | None = None,
     person: bool = False,
 ) -> Tensor:
-    """How much the subjects look like those of the references, (pictures,).
+    """How similar the subjects are to those of the references, (pictures,).
 
-    The mean cosine, in [-1, 1], of the instance encoder (for people, the face reader).
+    This is the mean cosine, in [-1, 1], between the vectors of each picture and of all
+    references, by the instance encoder (for people, the face reader).
 
     Args:
-        judges: who looks.
-        pictures: what was drawn.
-        references: pictures of the concept.
-        masked: put everything on mid grey first, so that a background that was learnt
-            along does not count.
-        reference_masks: where the concept is in the references, (references, 1,
-            height, width); default: where the encoder finds it, as in `pictures`.
+        judges: as loaded.
+        pictures: (pictures, 3, height, width) in [0, 1], drawn.
+        references: (references, 3, height, width) in [0, 1], of the concept.
+        masked: replace all backgrounds with mid gray first, so that a background that
+            was learned with the concept does not count.
+        reference_masks: (references, 1, height, width) in [0, 1], where the concept is;
+            default: where the encoder finds it, as in `pictures`.
         person: whether the concept is a person.
     """
     encoder = subject_encoder(judges, person)
     if masked:
-        pictures = on_grey(pictures, encoder)
-        references = on_grey(references, encoder, reference_masks)
+        pictures = on_gray(pictures, encoder)
+        references = on_gray(references, encoder, reference_masks)
     drawn = encoder.encode(for_judge(pictures, encoder))  # (pictures, dim)
     known = encoder.encode(for_judge(references, encoder))  # (references, dim)
     return (drawn @ known.T).mean(1).cpu()
@@ -88,7 +89,7 @@ def clip_images(judges: Judges, pictures: Tensor) -> Tensor:
     pixels = for_judge(pictures, judges.clip)
     if pixels.shape[-2:] != (side, side):
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    # as get_image_features does, whose result is another in transformers 4 and 5
+    # as get_image_features, whose result differs between transformers 4 and 5
     pooled = [judges.clip.vision_model(p).pooler_output for p in pixels.split(256)]
     return F.normalize(judges.clip.visual_projection(torch.cat(pooled)), dim=-1)
 
@@ -115,43 +116,51 @@ def clip_image_similarity(
     reference_masks: Tensor | None = None,
     person: bool = False,
 ) -> Tensor:
-    """CLIP-I: mean cosine of pictures to references, (pictures,).
+    """CLIP-I: mean cosine of pictures to references, (pictures,) in [-1, 1].
 
-    Arguments as for `instance_similarity`. Unmasked, it rewards a copied background.
+    Without masks, it rewards a copied background.
+
+    Args:
+        judges: as for `instance_similarity`, like the rest.
+        pictures: drawn.
+        references: of the concept.
+        masked: whether backgrounds are replaced first.
+        reference_masks: default: found by the encoder.
+        person: whether the concept is a person.
     """
     if masked:
         encoder = subject_encoder(judges, person)
-        pictures = on_grey(pictures, encoder)
-        references = on_grey(references, encoder, reference_masks)
+        pictures = on_gray(pictures, encoder)
+        references = on_gray(references, encoder, reference_masks)
     drawn, known = clip_images(judges, pictures), clip_images(judges, references)
     return (drawn @ known.T).mean(1).cpu()
 
 
-# -- is it what the prompt says? -----------------------------------------------------
+# -- prompt fidelity -----------------------------------------------------------------
 
 
 def clip_text_similarity(
     judges: Judges, pictures: Tensor, prompts: Sequence[str]
 ) -> Tensor:
-    """CLIP-T: cosine of each picture to its prompt, (pictures,); not multiplied."""
+    """CLIP-T: cosine of each picture and its prompt, (pictures,) in [-1, 1]."""
     return (clip_images(judges, pictures) * clip_texts(judges, prompts)).sum(1).cpu()
 
 
 def read_attributes(judges: Judges, pictures: Tensor) -> Tensor:
-    """What the reader sees, labels (pictures, attributes)."""
+    """The reader's labels, (pictures, attributes); columns as in `ATTRIBUTES`."""
     return judges.reader.read(for_judge(pictures, judges.reader)).cpu()
 
 
 def read_attribute(judges: Judges, pictures: Tensor, attribute: str) -> list[str]:
-    """What the reader sees in each picture, in words, for example "red".
+    """The reader's label of each picture, in words, for example "red".
 
     Args:
-        judges: the judges.
+        judges: as loaded.
         pictures: (pictures, 3, height, width) in [0, 1].
         attribute: one of `judges.ATTRIBUTES`, for example "class" or "color".
 
     Raises:
-        PersoError: the reader does not know such an attribute.
+        PersoError: there is no such attribute.
     """
     if attribute not in ATTRIBUTES:
         raise PersoError(
@@ -164,7 +173,7 @@ def read_attribute(judges: Judges, pictures: Tensor, attribute: str) -> list[str
 def attribute_accuracy(
     judges: Judges, pictures: Tensor, truths: Tensor
 ) -> dict[str, Tensor]:
-    """Per attribute, 1 or 0 for each picture whose true label is known.
+    """For each attribute, 1 (right) or 0 for every picture whose true label is known.
 
     `truths` (pictures, attributes) come from `truth_of` or `truth_of_prompt`.
     """
@@ -179,30 +188,43 @@ def prompt_accuracy(
     placeholder_token: str | None = None,
     class_word: str | None = None,
 ) -> Tensor:
-    """Which part of what its prompt asks for each picture shows, (pictures,) in [0, 1].
+    """Share of the requested attributes that each picture shows, (pictures,) in [0, 1].
 
-    Asked for is what the prompt says about anything but the subject's class (see
-    `asked_of_prompt`); NaN where it asks for nothing ("a photo of a <toy>").
+    A prompt requests every attribute it mentions except the subject's class (see
+    `requested_by_prompt`). The score is NaN if it requests none ("a photo of a <toy>").
+
+    Args:
+        judges: as loaded.
+        pictures: (pictures, 3, height, width) in [0, 1].
+        prompts: one per picture, in the world's words.
+        placeholder_token: the placeholder in the prompts; default: none.
+        class_word: the class of the placeholder.
+
+    Raises:
+        PersoError: a prompt is not in the world's words.
     """
-    found = {p: asked_of_prompt(p, placeholder_token, class_word) for p in set(prompts)}
-    asked = torch.tensor([found[p] for p in prompts])
-    right = read_attributes(judges, pictures) == asked
-    return right.sum(1) / (asked != UNKNOWN).sum(1)
+    labels = {
+        prompt: requested_by_prompt(prompt, placeholder_token, class_word)
+        for prompt in set(prompts)
+    }
+    requested = torch.tensor([labels[prompt] for prompt in prompts])
+    right = read_attributes(judges, pictures) == requested
+    return right.sum(1) / (requested != UNKNOWN).sum(1)
 
 
-# -- what else has changed? ----------------------------------------------------------
+# -- language drift ------------------------------------------------------------------
 
 
-def _distances(labels: Tensor, half: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Total variation between the labels of `half` (a mask) and of the others."""
+def _distances(labels: Tensor, first: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Total variation between the labels of `first` (a mask) and the other labels."""
     distances = {}
     for name in names:
         column = list(ATTRIBUTES).index(name)
-        first, second = (
+        one, other = (
             part[:, column].bincount(minlength=len(ATTRIBUTES[name])) / len(part)
-            for part in (labels[half], labels[~half])
+            for part in (labels[first], labels[~first])
         )
-        distances[name] = (first - second).abs().sum().item() / 2
+        distances[name] = (one - other).abs().sum().item() / 2
     return distances
 
 
@@ -212,11 +234,17 @@ def drift(
     after: Tensor,
     attributes: Sequence[str] = DRIFTING,
 ) -> dict[str, float]:
-    """How much the pictures of a plain prompt have changed, in [0, 1] an attribute.
+    """How much learning changed the pictures of a plain prompt, per attribute.
 
-    Total variation between what the reader sees `before` and `after` learning, for
-    example in pictures of "a photo of a teddy": 0 if it is all as common as it was, 1
-    if nothing of it is left. Compare it with `drift_by_chance`.
+    This is the total variation, in [0, 1], between the reader's labels before and after
+    learning, for example in pictures of "a photo of a teddy": 0 if every label is as
+    frequent as before, 1 if none occurs in both. Compare it with `drift_by_chance`.
+
+    Args:
+        judges: as loaded.
+        before: (pictures, 3, height, width) in [0, 1], of the plain base.
+        after: the same after learning, of the same prompts.
+        attributes: names of the attributes to compare.
     """
     labels = read_attributes(judges, torch.cat([before, after]))
     return _distances(labels, torch.arange(len(labels)) < len(before), attributes)
@@ -230,19 +258,29 @@ def drift_by_chance(
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, tuple[float, float]]:
-    """The drift to expect if learning had changed nothing: its mean and 95 % quantile.
+    """The drift of pictures that learning did not change: mean and 95 % quantile.
 
-    All pictures are dealt anew into two heaps `resamples` times (a permutation test): a
-    drift above the quantile is more than chance.
+    A permutation test: the pictures of both are split at random into two sets of the
+    same sizes. A drift above the quantile is significant at the 5 % level.
+
+    Args:
+        judges: as loaded.
+        before: as for `drift`.
+        after: as for `drift`.
+        attributes: as for `drift`.
+        seed: of the splits.
+        resamples: number of splits (ours: 1000).
     """
     labels = read_attributes(judges, torch.cat([before, after]))
     first = torch.arange(len(labels)) < len(before)
     generator = torch.Generator().manual_seed(seed)
-    deals = [
+    splits = [
         _distances(
             labels, first[torch.randperm(len(first), generator=generator)], attributes
         )
         for _ in range(resamples)
     ]
-    found = {name: torch.tensor([deal[name] for deal in deals]) for name in attributes}
+    found = {
+        name: torch.tensor([split[name] for split in splits]) for name in attributes
+    }
     return {k: (v.mean().item(), v.quantile(0.95).item()) for k, v in found.items()}

@@ -1,8 +1,8 @@
 """Scores of one concept: as a method draws it, as its class, and as it truly is.
 
-All three are pictures of the same prompts and seeds, seen by the same judges: what the
-base would draw anyway (the class prior), what was learnt, and true pictures of a
-shipped concept (the oracle), which nobody can beat.
+All three are pictures of the same prompts and seeds, scored by the same judges: what
+the base draws for the class word (the class prior), what was learned, and true pictures
+of a shipped concept (the oracle), which no method can beat.
 """
 
 from collections.abc import Sequence
@@ -24,26 +24,26 @@ from perso_lite.evaluation.metrics import (
 from perso_lite.sampling import generate
 from perso_lite.world.oracle import read_prompt, true_pictures
 
-SLOT = "{}"  # where a prompt has room for a word
+SLOT = "{}"  # in a prompt, replaced by a word
 
 
 @dataclass(frozen=True, eq=False)
 class ConceptScores:
     """Pictures of one concept and their scores, prompt by prompt and seed by seed.
 
-    Two of these with the same prompts and seeds can be subtracted value by value. All
-    scores are (pictures,), similarities in [-1, 1].
+    Scores with the same prompts and seeds can be subtracted value by value. All scores
+    are (pictures,), similarities in [-1, 1].
     """
 
-    prompts: list[str]  # one a picture, with its slot
-    seeds: list[int]  # one a picture
+    prompts: list[str]  # one per picture, with its slot
+    seeds: list[int]  # one per picture
     pictures: Tensor  # (pictures, 3, height, width) in [0, 1]
     instance: Tensor
     instance_masked: Tensor
     clip_image: Tensor
     clip_image_masked: Tensor
     clip_text: Tensor  # to the prompt with the class word
-    prompt_accuracy: Tensor  # in [0, 1]; NaN where a prompt asks for nothing
+    prompt_accuracy: Tensor  # in [0, 1]; NaN if a prompt requests nothing
 
 
 def score_pictures(
@@ -53,24 +53,32 @@ def score_pictures(
     prompts: Sequence[str],
     seeds: Sequence[int],
 ) -> ConceptScores:
-    """Score pictures (prompts * seeds, 3, height, width) drawn in the order of both.
+    """Score pictures of a concept.
 
-    The references are the concept's own pictures, so a background learnt along raises
-    what is not masked.
+    The references are the concept's own pictures, so a background that was learned with
+    the concept raises the scores without masks.
+
+    Args:
+        judges: as loaded.
+        concept: what the pictures should show.
+        pictures: (prompts * seeds, 3, height, width) in [0, 1], prompt by prompt and
+            seed by seed.
+        prompts: with "{}" in place of the concept's word.
+        seeds: of each prompt.
 
     Raises:
         PersoError: a prompt has no slot "{}", or is not in the world's words.
     """
     _check_slots(prompts)
-    of_picture = [prompt for prompt in prompts for _ in seeds]
+    prompt_of = [prompt for prompt in prompts for _ in seeds]
     word, size = concept.class_word, pictures.shape[-1]
-    references = (concept.pixels(size) + 1) / 2
+    references = concept.pictures(size)
     masks = None if None in concept.masks else concept.mask_tensor(size, size)
     words, _ = read_prompt(word)
     person = words.things[0][0] == "person"
     shown = (judges, pictures, references)
     return ConceptScores(
-        of_picture,
+        prompt_of,
         list(seeds) * len(prompts),
         pictures,
         instance_similarity(*shown, False, person=person),
@@ -78,9 +86,9 @@ def score_pictures(
         clip_image_similarity(*shown),
         clip_image_similarity(*shown, True, masks, person),
         clip_text_similarity(
-            judges, pictures, [p.replace(SLOT, word) for p in of_picture]
+            judges, pictures, [p.replace(SLOT, word) for p in prompt_of]
         ),
-        prompt_accuracy(judges, pictures, of_picture, SLOT, word),
+        prompt_accuracy(judges, pictures, prompt_of, SLOT, word),
     )
 
 
@@ -105,16 +113,21 @@ def score_concept(
     """Draw a concept and score the pictures; attach the method to `base` before.
 
     Args:
-        base: draws, with the concept attached.
-        judges: who looks.
-        concept: what was learnt.
-        prompts: with "{}" where the concept's word goes.
-        seeds: one picture of each prompt for every seed.
-        placeholder_token: the concept's word (default: the shipped concept's).
+        base: the pipeline, with the concept attached.
+        judges: as loaded.
+        concept: what was learned.
+        prompts: with "{}" in place of the concept's word.
+        seeds: one picture per prompt and seed.
+        placeholder_token: the concept's word; default: the shipped concept's.
         generate_options: as for `generate`, for example `guidance_scale`.
 
+    Returns:
+        The pictures and their scores, prompt by prompt and seed by seed.
+
     Raises:
-        PersoError: the base does not know the word, or a prompt cannot be judged.
+        PersoError: the word is not attached to the base, a prompt has no slot "{}" or
+            is not in the world's words, or one is so long that the concept's word
+            would be cut off.
     """
     word = placeholder_token or concept.placeholder_token
     if word is None or (word[0] == "<" and word not in base.tokenizer.get_vocab()):
@@ -133,7 +146,19 @@ def class_prior_scores(
     seeds: Sequence[int],
     **generate_options,
 ) -> ConceptScores:
-    """The lower end: as `score_concept`, for pictures of any thing of its class."""
+    """The lower end of the scale: `score_concept` with the class word.
+
+    Args:
+        base: the pipeline, without the concept.
+        judges: as for `score_concept`, like the rest.
+        concept: gives the class word and the references.
+        prompts: with "{}" in place of the word.
+        seeds: one picture per prompt and seed.
+        generate_options: as for `generate`.
+
+    Raises:
+        PersoError: as for `score_concept`.
+    """
     word = concept.class_word
     return _drawn_scores(base, judges, concept, prompts, seeds, word, generate_options)
 
@@ -143,8 +168,8 @@ def _drawn_scores(
 ) -> ConceptScores:
     """Draw every prompt with `word` in its slot, and score."""
     _check_slots(prompts)
-    said = [prompt.replace(SLOT, word) for prompt in prompts]
-    pictures = generate(base, said, tuple(seeds), output_type="pt", **options)
+    filled = [prompt.replace(SLOT, word) for prompt in prompts]
+    pictures = generate(base, filled, tuple(seeds), output_type="pt", **options)
     return score_pictures(judges, concept, pictures, prompts, seeds)
 
 
@@ -155,10 +180,17 @@ def oracle_scores(
     seeds: Sequence[int],
     size: int = 64,
 ) -> ConceptScores:
-    """The upper end: as `score_concept`, for true pictures of a shipped concept.
+    """The upper end of the scale: `score_pictures` for painted pictures.
+
+    Args:
+        judges: as loaded.
+        concept: a shipped one.
+        prompts: with "{}" in place of the concept's word.
+        seeds: one picture per prompt and seed.
+        size: pixels per side (ours: 64).
 
     Raises:
-        PersoError: nobody knows the concept's truth, or a prompt cannot be painted.
+        PersoError: the concept has no `truth`, or a prompt cannot be painted.
     """
     _check_slots(prompts)
     painted = [

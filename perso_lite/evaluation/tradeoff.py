@@ -1,9 +1,9 @@
-"""Subject fidelity against prompt fidelity: the shipped measurements, and their use.
+"""The trade-off between subject fidelity and prompt fidelity: the shipped results.
 
-Subject fidelity (the instance score) says how like the concept pictures are, prompt
-fidelity (the prompt accuracy) how much of their prompt they show. `load_results` reads
-what `python -m perso_lite evaluate tradeoff` measured of eight toys; the rest says
-which points are dominated and how much area a curve encloses. `figures/tradeoff.py`
+Subject fidelity is the instance score (similarity to the concept), prompt fidelity the
+prompt accuracy (the share of the prompt that is shown). `load_results` reads what
+`python -m perso_lite evaluate tradeoff` measured with eight toys. The rest finds the
+points that are not dominated, and the area that a curve encloses. figures/tradeoff.py
 draws it.
 """
 
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER
 from perso_lite.evaluation.bootstrap import bootstrap_interval
+from perso_lite.files import DATA_FOLDER
 
 RESULTS = DATA_FOLDER / "results" / "tradeoff.json"
 
-Results = dict[str, dict[str, list[Tensor]]]  # point -> score -> values of each toy
+Results = dict[str, dict[str, list[Tensor]]]  # point -> score -> (values,) per toy
 Place = tuple[float, float]  # instance score, prompt accuracy
 
 
 def load_results(path: str | Path = RESULTS) -> Results:
-    """The measured points: for each and each score, a tensor of values for each toy.
+    """The measured points: by point and score, one tensor (values,) per toy.
 
     Raises:
         PersoError: there is no such file.
@@ -44,22 +44,26 @@ def load_results(path: str | Path = RESULTS) -> Results:
 def interval(
     results: Results, point: str, score: str, over: str | None = None
 ) -> tuple[float, float, float]:
-    """Mean and 95 % interval of a score; toys are resampled first, pictures next.
+    """Mean and 95 % interval of a score; toys are resampled first, then pictures.
 
     Args:
-        results: of `load_results`.
+        results: from `load_results`.
         point: its name.
         score: "instance", "prompt", "clip_image", "clip_text" or "leaked".
-        over: another point: the gain over it, picture by picture.
+        over: the name of another point; the interval is then of the gain over it,
+            picture by picture.
+
+    Returns:
+        The mean and the ends of its interval, from `bootstrap_interval`.
 
     Raises:
         PersoError: there is no such point or score.
     """
-    values, taken = _values(results, point, score), 0.0
+    values, baseline = _values(results, point, score), 0.0
     if over is not None:
-        taken = torch.cat(_values(results, over, score))
+        baseline = torch.cat(_values(results, over, score))
     groups = torch.cat([torch.full((len(v),), i) for i, v in enumerate(values)])
-    return bootstrap_interval(torch.cat(values) - taken, groups=groups)
+    return bootstrap_interval(torch.cat(values) - baseline, groups=groups)
 
 
 def _values(results: Results, point: str, score: str) -> list[Tensor]:
@@ -73,7 +77,11 @@ def _values(results: Results, point: str, score: str) -> list[Tensor]:
 
 
 def place_of(results: Results, point: str) -> Place:
-    """Where a point lies: its mean instance score and prompt accuracy."""
+    """A point's mean instance score and mean prompt accuracy.
+
+    Raises:
+        PersoError: there is no such point.
+    """
     return tuple(
         torch.cat(_values(results, point, score)).mean().item()
         for score in ("instance", "prompt")
@@ -81,7 +89,7 @@ def place_of(results: Results, point: str) -> Place:
 
 
 def undominated(places: Mapping[str, Place]) -> list[str]:
-    """The points that no other dominates: none is at least as far right and as high."""
+    """The points that no other dominates (is at least as good in both, not equal)."""
     return [
         name
         for name, (x, y) in places.items()
@@ -90,10 +98,10 @@ def undominated(places: Mapping[str, Place]) -> list[str]:
 
 
 def hypervolume(places: Sequence[Place], corner: Place) -> float:
-    """The area that points enclose with a corner to the left of and below them.
+    """The area between points and a corner to the left of and below them.
 
-    More is better: it grows with every point that reaches beyond the others. Points
-    left of or below the corner add nothing.
+    Larger is better: every point that no other dominates adds to it. Points left of or
+    below the corner add nothing.
     """
     area, height = 0.0, corner[1]
     for x, y in sorted(places, reverse=True):  # from the right
@@ -109,23 +117,23 @@ def areas(
     corner: str = "class prior",
     bottom: float = 0.5,
 ) -> Tensor:
-    """The hypervolume of points, toy by toy: (toys,).
+    """The hypervolume of a curve, toy by toy: (toys,).
 
     Args:
-        results: of `load_results`.
-        points: of one curve.
-        corner: the point whose instance score the area begins at.
-        bottom: the prompt accuracy it begins at.
+        results: from `load_results`.
+        points: names of the curve's points.
+        corner: the area begins at the instance score of this point (ours: class prior).
+        bottom: the area begins at this prompt accuracy (ours: 0.5).
 
     Raises:
         PersoError: there is no such point.
     """
     scores = ("instance", "prompt")
     values = {p: [_values(results, p, score) for score in scores] for p in points}
-    found = []
+    volumes = []
     for toy, prior in enumerate(_values(results, corner, "instance")):
         places = [
             (x[toy].mean().item(), y[toy].mean().item()) for x, y in values.values()
         ]
-        found.append(hypervolume(places, (prior.mean().item(), bottom)))
-    return torch.tensor(found)
+        volumes.append(hypervolume(places, (prior.mean().item(), bottom)))
+    return torch.tensor(volumes)

@@ -1,1 +1,1 @@
-"""Pictures about pictures, and charts; they draw what they are given."""
+"""Figures: contact sheets, heat maps over pictures, and charts of given values."""

@@ -1,7 +1,7 @@
-"""Charts of the kinds that notebooks need again and again, each in one call.
+"""Charts of the kinds that notebooks need most often, each in one call.
 
-They return a matplotlib figure; a cell ends with `plt.show()`. The title says what was
-found, so it is the first thing to write.
+Each function returns a matplotlib figure; a cell ends with `plt.show()`. The title
+states the finding, so write it first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from perso_lite.errors import PersoError
+from perso_lite.figures.style import entitle, legend_beside
 
 Interval = tuple[float, float, float]  # mean, lower end, upper end
 
@@ -24,17 +25,17 @@ def show_bars(
     ylabel: str = "",
     size: tuple[float, float] = (6.5, 2.6),
 ) -> Figure:
-    """Groups of bars, one colour a series.
+    """Groups of bars, one color per series.
 
     Args:
-        series: a value for every tick, by name.
-        ticks: stand below the groups.
-        title: what is to be seen.
+        series: one value per tick, by the name of the series.
+        ticks: labels below the groups.
+        title: the finding of the figure.
         ylabel: what the values are.
         size: width and height in inches.
 
     Raises:
-        PersoError: a series has not as many values as there are ticks.
+        PersoError: the number of values in a series differs from that of the ticks.
     """
     for name, values in series.items():
         if len(values) != len(ticks):
@@ -50,7 +51,7 @@ def show_bars(
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set(title=title, ylabel=ylabel)
     if len(series) > 1:
-        _legend_beside(axis)
+        legend_beside(axis)
     return figure
 
 
@@ -62,11 +63,11 @@ def show_intervals(
     reference: tuple[str, float] | None = None,
     size: tuple[float, float] = (6.5, 2.4),
 ) -> Figure:
-    """Horizontal bars with their intervals.
+    """Horizontal bars with confidence intervals.
 
     Args:
-        intervals: mean, lower and upper end by name, as `bootstrap_interval` gives.
-        title: what is to be seen.
+        intervals: mean, lower and upper end by name, as from `bootstrap_interval`.
+        title: the finding of the figure.
         xlabel: what the values are.
         reference: a name and a value, drawn as a dotted line.
         size: width and height in inches.
@@ -78,7 +79,7 @@ def show_intervals(
     axis.set(title=title, xlabel=xlabel)
     if reference:
         axis.axvline(reference[1], color="gray", linestyle=":", label=reference[0])
-        _legend_beside(axis)
+        legend_beside(axis)
     return figure
 
 
@@ -91,15 +92,15 @@ def show_lines(
     ylabel: str = "",
     size: tuple[float, float] = (7.5, 2.8),
 ) -> Figure:
-    """Lines over a common axis, in one panel or several side by side.
+    """Lines over a shared x axis, in one panel or several side by side.
 
     Args:
-        x: where the values lie.
-        panels: by title, lines by name, a value for each x.
-        title: what is to be seen.
+        x: positions of the values on the x axis.
+        panels: for each panel title the lines by name, one value per x.
+        title: the finding of the figure.
         xlabel: what x is.
         ylabel: what the values are.
-        size: width and height in inches, of all.
+        size: width and height of the whole figure in inches.
     """
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, sharey=True, squeeze=False
@@ -110,8 +111,8 @@ def show_lines(
         axis.set_xlabel(xlabel)
         axis.set_title(name, fontsize=10, fontweight="normal")
     axes[0, 0].set_ylabel(ylabel)
-    _legend_beside(axes[0, -1])
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    legend_beside(axes[0, -1])
+    entitle(figure, title)
     return figure
 
 
@@ -125,13 +126,13 @@ def show_matrix(
     ylabel: str = "",
     size: tuple[float, float] = (7.5, 2.4),
 ) -> Figure:
-    """Numbers (rows, columns) as colours.
+    """A heat map of numbers (rows, columns).
 
     Args:
-        values: not negative.
-        rows: names at the left.
-        columns: names below.
-        title: what is to be seen.
+        values: not negative, (rows, columns).
+        rows: labels at the left.
+        columns: labels below.
+        title: the finding of the figure.
         label: what the values are.
         ylabel: what the rows are.
         size: width and height in inches.
@@ -153,17 +154,17 @@ def show_flow(
     colors: Mapping[str, str] | None = None,
     size: tuple[float, float] = (7.5, 2.2),
 ) -> Figure:
-    """Boxes with words in them, and arrows from box to box.
+    """A flow chart: boxes with text in them, and arrows between the boxes.
 
     Args:
-        boxes: for each name where its middle is, x and y, and what stands in it.
-        arrows: names of the boxes they lead from and to.
-        title: what is to be seen.
-        colors: of boxes that are not white, by name.
+        boxes: x and y of the center, and the text, by the name of the box.
+        arrows: names of the boxes that each arrow starts from and points to.
+        title: the finding of the figure.
+        colors: colors of boxes by name; other boxes are white.
         size: width and height in inches.
 
     Raises:
-        PersoError: an arrow leads to or from a box that is not there.
+        PersoError: an arrow starts from or points to an unknown box.
     """
     figure, axis = plt.subplots(figsize=size)
     patches = {}
@@ -187,8 +188,3 @@ def show_flow(
     axis.axis("off")
     axis.set_title(title)
     return figure
-
-
-def _legend_beside(axis: plt.Axes) -> None:
-    """A legend at the right of the chart, where it covers neither bar nor title."""
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,6 +1,6 @@
-"""Charts of gates beside the picture they made: how far each word opens them.
+"""Charts of Perfusion's gates beside a picture: how far each word opens them.
 
-The panels in `gate_panels.py` draw these anew at every turn of a dial.
+The panels in `teaching/perfusion_panels.py` redraw them whenever a control changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from perso_lite.figures.style import (
+    BLUE,
+    GRAY,
+    PINK,
+    draw_picture,
+    entitle,
+    hide_spines,
+)
 from perso_lite.methods.perfusion.rank_one import gate
 
-PINK, BLUE, GREY, DARK = "#d6277f", "#2878b5", "0.55", "0.25"
+DARK = "0.25"
 
 
 def curve_figure(
@@ -26,22 +34,22 @@ def curve_figure(
     beta: float,
     tau: float,
 ) -> Figure:
-    """One gate over s, with every token where it stands on it, and a picture.
+    """Draw one gate as a curve over s, each token as a point on it, and a picture.
 
     Args:
-        picture: at the right.
-        caption: stands above it.
-        shares: s of the "words", (words,), and of what is marked in grey, (1,), by its
-            name.
-        words: of the prompt.
-        placeholder_token: the concept's word, which is pink.
+        picture: shown at the right.
+        caption: shown above the picture.
+        shares: the share s of each word under "words", (words,); every other entry,
+            (1,), is marked in gray and named by its key.
+        words: the words of the prompt.
+        placeholder_token: the concept's word, marked in pink.
         beta: the share at which the gate is half open.
-        tau: how soft it is.
+        tau: the temperature of the gate; larger is softer.
     """
     figure, axis = _beside(picture, caption)
     low, high = (float(pick(torch.cat([*shares.values()]))) for pick in (min, max))
     s = torch.linspace(min(-0.3, low - 0.05), max(1.3, high + 0.05), 400)
-    axis.plot(s.numpy(), s.numpy(), ":", color=GREY, label="s itself (ROME)")
+    axis.plot(s.numpy(), s.numpy(), ":", color=GRAY, label="s itself (ROME)")
     curve = gate(s, beta, tau).numpy()
     axis.plot(s.numpy(), curve, color=BLUE, label="gate(s)", zorder=1)
     axis.set(xlim=(float(s[0]), float(s[-1])), ylim=(-0.1, 1.1), yticks=(0, 0.5, 1))
@@ -57,7 +65,7 @@ def curve_figure(
     axis.scatter(at.numpy(), gate(at, beta, tau).numpy(), 22, "0.6", **marks)
     axis.legend(loc="lower right", fontsize=8, frameon=False)
     _label(axis, words, of_words.tolist(), opened.tolist(), colors)
-    _entitle(figure, finding(words, opened[:, None], [placeholder_token]))
+    entitle(figure, finding(words, opened[:, None], [placeholder_token]))
     return figure
 
 
@@ -69,22 +77,22 @@ def bars_figure(
     placeholder_tokens: Sequence[str],
     ylabel: str = "gate",
 ) -> Figure:
-    """Two gates as bars over every word, and a picture.
+    """Draw two gates as bars, one pair of bars per word, and a picture.
 
     Args:
-        picture: at the right.
-        caption: stands above it.
-        gates: (words, 2).
-        words: of the prompt.
-        placeholder_tokens: the two concepts' words.
-        ylabel: what the gates are.
+        picture: shown at the right.
+        caption: shown above the picture.
+        gates: (words, 2), one column per concept.
+        words: the words of the prompt.
+        placeholder_tokens: the words of the two concepts.
+        ylabel: what the values of `gates` are.
     """
     figure, axis = _beside(picture, caption)
     color_of = dict(zip(placeholder_tokens, (PINK, BLUE), strict=True))
     for j, (name, color) in enumerate(color_of.items()):
         at = np.arange(len(words)) + 0.42 * (j - 0.5)
         axis.bar(at, gates[:, j].numpy(), 0.38, color=color, label=name)
-    axis.axhline(0, color=GREY, linewidth=0.8)
+    axis.axhline(0, color=GRAY, linewidth=0.8)
     axis.set_xticks(range(len(words)), words, rotation=45)
     for tick, word in zip(axis.get_xticklabels(), words, strict=True):
         tick.set(color=color_of.get(word, DARK), ha="right", rotation_mode="anchor")
@@ -95,7 +103,7 @@ def bars_figure(
     axis.tick_params(axis="x", length=0)
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
     axis.legend(**above, ncols=2, fontsize=8, frameon=False)
-    _entitle(figure, finding(words, gates, placeholder_tokens, ylabel))
+    entitle(figure, finding(words, gates, placeholder_tokens, ylabel))
     return figure
 
 
@@ -105,13 +113,13 @@ def finding(
     placeholder_tokens: Sequence[str],
     what: str = "gate",
 ) -> str:
-    """How far concepts' own words open their gates, and the others, in one line.
+    """Summarize in one line how far the concepts' words and all others open the gates.
 
     Args:
-        words: of a prompt.
+        words: the words of a prompt.
         gates: (words, concepts).
-        placeholder_tokens: of the concepts.
-        what: the gates are.
+        placeholder_tokens: the concepts' words.
+        what: what the values of `gates` are.
     """
     own = [[word == name for name in placeholder_tokens] for word in words]
     own = torch.tensor(own, dtype=torch.bool).view(gates.shape)  # (words, concepts)
@@ -131,10 +139,19 @@ def finding(
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
-    """Move places in ascending order apart, as little as possible, to `gap` or more.
+    """Move places apart, as little as possible, so that labels do not overlap.
 
-    Without the gaps they only have to ascend: neighbours that do not are replaced by
-    their mean until all do. Where there is no room for the gaps, they are narrower.
+    Once the gaps are subtracted, the places only have to ascend: neighbors that do not
+    are replaced by their mean until all do (isotonic regression).
+
+    Args:
+        places: in ascending order.
+        gap: the smallest distance between two places; smaller if there is no room.
+        low: lower bound of the result.
+        high: upper bound of the result.
+
+    Returns:
+        The new places, (places,), in the same order.
     """
     gap = min(gap, (high - low) / max(1, len(places) - 1))
     gaps = gap * np.arange(len(places))
@@ -154,7 +171,7 @@ def _label(
     heights: Sequence[float],
     colors: Sequence[str],
 ) -> None:
-    """Names above the chart, side by side, with a thin line to each mark."""
+    """Write names above the chart, side by side, with a thin line to each point."""
     order = sorted(range(len(at)), key=at.__getitem__)
     low, high = axis.get_xlim()
     places = spread([at[i] for i in order], 0.048 * (high - low), low, high)
@@ -166,18 +183,11 @@ def _label(
 
 
 def _beside(picture: Image.Image, caption: str) -> tuple[Figure, Axes]:
-    """A figure with room for a chart, and a picture at its right."""
+    """A figure with a picture at the right, and the empty axes for a chart."""
     figure = Figure(figsize=(7.6, 3), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(5, 2.6))
-    shown = right.subplots()
-    shown.imshow(picture, interpolation="nearest")
-    shown.set_title(caption, fontsize=9, fontweight="normal", loc="center")
-    shown.axis("off")
+    draw_picture(right.subplots(), picture, caption)
     axis = left.subplots()
-    axis.spines[["top", "right"]].set_visible(False)
+    hide_spines(axis)
     axis.tick_params(labelsize=8)
     return figure, axis
-
-
-def _entitle(figure: Figure, title: str) -> None:
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

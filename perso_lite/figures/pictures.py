@@ -1,4 +1,4 @@
-"""Pictures about pictures: contact sheets, grids for notebooks, heat over pictures."""
+"""Figures made of pictures: contact sheets, grids for notebooks, heat maps."""
 
 import io
 import math
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from perso_lite.errors import PersoError
+from perso_lite.figures.style import SMALL, entitle
 from perso_lite.files import write_atomically
 
 INK, PAPER = (32, 32, 32), (255, 255, 255)
@@ -25,9 +26,9 @@ class SheetRow:
     """One row of a contact sheet.
 
     Attributes:
-        label: stands at the left of the row.
+        label: text at the left of the row.
         images: the pictures, from left to right; None leaves a cell empty.
-        titles: stand above the pictures; fewer than pictures is fine.
+        titles: texts above the pictures; there may be fewer than pictures.
     """
 
     label: str
@@ -41,13 +42,13 @@ def contact_sheet(
     cell: int = 128,
     label_width: int = 150,
 ) -> Image.Image:
-    """Lay rows of pictures out under each other, with their labels.
+    """Arrange rows of pictures with their labels below each other.
 
     Args:
         rows: from top to bottom.
-        title: stands above everything.
+        title: text above all rows.
         cell: side of each picture in pixels; pictures are resized to it.
-        label_width: room for the labels in pixels.
+        label_width: width of the labels in pixels.
 
     Returns:
         One RGB picture.
@@ -79,7 +80,7 @@ def contact_sheet(
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Break a text into lines of at most `width` pixels, between words."""
+    """Break a text between words into lines of at most `width` pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -91,10 +92,10 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def save_picture(image: Image.Image, path: str | Path) -> None:
-    """Write a PNG whole or not at all.
+    """Save a picture as PNG; no partial file is left if that fails.
 
     Raises:
-        PersoError: the place cannot be written or the disk is full.
+        PersoError: the path cannot be written or the disk is full.
     """
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
@@ -109,17 +110,17 @@ def show_pictures(
     columns: int = 6,
     size: float = 1.5,
 ) -> Figure:
-    """A grid of pictures for a notebook, their own pixels visible.
+    """A grid of pictures for a notebook, without smoothing.
 
     Args:
         pictures: row by row.
-        labels: stand above the pictures; fewer than pictures is fine.
-        title: stands above everything, and says what is to be seen.
-        columns: pictures in a row.
+        labels: texts above the pictures; there may be fewer than pictures.
+        title: the finding of the figure, above all pictures.
+        columns: number of pictures per row.
         size: side of each picture in inches.
 
     Raises:
-        PersoError: there is no picture.
+        PersoError: `pictures` is empty.
     """
     if not pictures:
         raise PersoError("There is no picture to show: give at least one.")
@@ -133,14 +134,14 @@ def show_pictures(
     for axis, picture in zip(axes.flat, pictures, strict=False):
         axis.imshow(picture, interpolation="nearest")
     for axis, label in zip(axes.flat, labels, strict=False):
-        axis.set_title(label, fontsize=9, fontweight="normal", loc="center", pad=3)
+        axis.set_title(label, pad=3, **SMALL)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        entitle(figure, title)
     return figure
 
 
 def as_images(pictures: Tensor) -> list[Image.Image]:
-    """Pictures (pictures, 3, height, width) in [0, 1] as PIL images."""
+    """Convert pictures (pictures, 3, height, width) in [0, 1] to PIL images."""
     pixels = pictures.detach().cpu().clamp(0, 1).mul(255).round().byte()
     return [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
 
@@ -148,23 +149,26 @@ def as_images(pictures: Tensor) -> list[Image.Image]:
 def heat_over(
     picture: Image.Image, heat: Tensor, *, strength: float = 0.75, size: int = 128
 ) -> Image.Image:
-    """A picture with a heat map over it: bright where hot, dark and grey where cold.
+    """A gray version of a picture with a heat map over it, bright where heat is high.
 
     Args:
-        picture: any size.
-        heat: non-negative numbers (height, width), of any resolution; scaled so that
-            its largest is full heat.
-        strength: how much of the picture full heat hides, 0 to 1.
+        picture: of any size.
+        heat: non-negative numbers (height, width), of any resolution; scaled by their
+            maximum.
+        strength: opacity of the heat map, 0 to 1.
         size: side of the result in pixels.
+
+    Returns:
+        An RGB picture (size, size).
     """
     heat = heat.detach().float().cpu()
     heat = F.interpolate(
         heat[None, None], (size, size), mode="bilinear", align_corners=False
     )[0, 0]
     heat = (heat / heat.max().clamp(min=1e-12)).clamp(0, 1)
-    colour = torch.from_numpy(colormaps["inferno"](heat.numpy())[..., :3]).float()
-    grey = picture.convert("L").resize((size, size), Image.Resampling.NEAREST)
-    plain = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
+    color = torch.from_numpy(colormaps["inferno"](heat.numpy())[..., :3]).float()
+    gray = picture.convert("L").resize((size, size), Image.Resampling.NEAREST)
+    plain = torch.frombuffer(bytearray(gray.tobytes()), dtype=torch.uint8)
     plain = plain.view(size, size, 1).float().div(255)
-    mixed = strength * colour + (1 - strength) * plain
+    mixed = strength * color + (1 - strength) * plain
     return Image.fromarray(mixed.mul(255).round().byte().numpy())

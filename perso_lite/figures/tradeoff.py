@@ -1,4 +1,4 @@
-"""Curves of subject fidelity against prompt fidelity."""
+"""Trade-off curves of subject fidelity against prompt fidelity."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from perso_lite.evaluation.tradeoff import Place
+from perso_lite.figures.style import legend_beside
 
 
 def show_tradeoff(
@@ -16,20 +17,21 @@ def show_tradeoff(
     labels: Mapping[str, Sequence[str]] | None = None,
     size: tuple[float, float] = (7.5, 3.8),
 ) -> Figure:
-    """Draw curves, one for each method, and single points.
+    """Draw one curve per method, and single points.
 
     Args:
-        curves: by name, places in the order of a dial or of the training.
-        marks: single places by name, in black.
-        title: what is to be seen.
-        labels: for some curves, what to write beside each of their places.
+        curves: points by curve name, in the order of an inference parameter or of the
+            training steps.
+        marks: single points by name, in black.
+        title: the finding of the figure.
+        labels: for some curves, one label per point.
         size: width and height in inches.
     """
     figure, axis = plt.subplots(figsize=size)
     for name, places in curves.items():
         (line,) = axis.plot(*zip(*places, strict=True), "o-", label=name, markersize=5)
-        said = (labels or {}).get(name, [""] * len(places))
-        for place, text in zip(places, said, strict=True):
+        texts = (labels or {}).get(name, [""] * len(places))
+        for place, text in zip(places, texts, strict=True):
             axis.annotate(
                 text,
                 place,
@@ -41,5 +43,5 @@ def show_tradeoff(
     for (name, place), marker in zip(marks.items(), "s*^vDX", strict=False):
         axis.plot(*place, f"k{marker}", label=name, markersize=8)
     axis.set(title=title, xlabel="like the concept", ylabel="like the prompt")
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_beside(axis)
     return figure

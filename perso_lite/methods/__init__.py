@@ -12,7 +12,6 @@ from perso_lite.files import read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
-from perso_lite.methods.perfusion.covariance import HEADER_KEY
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
@@ -91,13 +90,8 @@ def load_method(
         **json.loads(header["perso_lite.settings"]),
     )
     _fill(method, tensors, path)
-    covariance = method.header().get(HEADER_KEY)
-    if not transfer and covariance != header.get(HEADER_KEY):
-        raise PersoError(
-            f"{path} was trained with the covariance {header.get(HEADER_KEY)}, but the "
-            f"one kept for {base_name(base)} is {covariance}, and gates would open "
-            "elsewhere. Put the former back, or train the concept again."
-        )
+    if not transfer:
+        method.check_header(header, path)
     method.training_record = json.loads(header["perso_lite.training"])
     return method.to(base.device)
 

@@ -55,6 +55,7 @@ class TextualInversion(Method):
     """
 
     name: ClassVar[str] = "textual_inversion"
+    SETTINGS = ("num_vectors", "initializer_token", "learning_rate")
 
     def __init__(
         self,
@@ -94,13 +95,10 @@ class TextualInversion(Method):
             {"params": [self.vectors], "lr": self.learning_rate, "weight_decay": 0.0}
         ]
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that build this method again."""
-        return {
-            "num_vectors": len(self.vectors),
-            "initializer_token": self.initializer_token,
-            "learning_rate": self.learning_rate,
-        }
+    @property
+    def num_vectors(self) -> int:
+        """How many vectors the word is made of."""
+        return len(self.vectors)
 
     # -- the file format the stock pipeline reads ------------------------------------
 

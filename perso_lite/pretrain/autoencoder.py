@@ -13,13 +13,13 @@ from perso_lite.pretrain.loop import Modules
 from perso_lite.pretrain.pictures import as_tensor
 
 LATENT_SIZE = 16
-DIVERGENCE = 1e-8  # a hundred times more let one of the four channels die
+DIVERGENCE = 1e-8  # ours; with a hundred times more, one of four channels is lost
 
 
 def build_autoencoder(size: int) -> AutoencoderKL:
-    """`AutoencoderKL` with latents of 16 x 16 x 4 for pictures of this size.
+    """`AutoencoderKL` with latents of 16 x 16 x 4 for pictures of `size` pixels.
 
-    64 px pictures are made four times smaller, 128 px pictures eight times.
+    It reduces the side of 64 px pictures four times, of 128 px pictures eight times.
     """
     channels = {64: (32, 64, 96), 128: (32, 48, 64, 96)}[size]
     return AutoencoderKL(
@@ -29,13 +29,13 @@ def build_autoencoder(size: int) -> AutoencoderKL:
         block_out_channels=channels,
         layers_per_block=1,
         latent_channels=4,
-        norm_num_groups=4,  # few groups: the norm must not hide a flat colour
+        norm_num_groups=4,  # few groups: the norm must not hide a flat color
         mid_block_add_attention=False,
     )
 
 
 def slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences of neighbouring pixels."""
+    """Horizontal and vertical differences of neighboring pixels."""
     return picture[..., 1:] - picture[..., :-1], picture[..., 1:, :] - picture[
         ..., :-1, :
     ]
@@ -52,10 +52,20 @@ def reconstruction_loss(guess: Tensor, picture: Tensor) -> Tensor:
 def autoencoder_loss(
     pictures: np.ndarray, batch: int, rank: int, steps: int, whole: float = 0.05
 ) -> Callable[[Modules, int], Tensor]:
-    """The loss of the stage: reconstruction plus a trace of KL divergence.
+    """The loss of the stage: reconstruction plus a little KL divergence.
 
     The autoencoder is convolutional, so it learns on quarters of pictures, at a quarter
-    of the cost, and sees whole ones only in the last part (`whole`) of the steps.
+    of the cost, and on whole ones only in the last steps.
+
+    Args:
+        pictures: bytes (count, 3, size, size).
+        batch: pictures per step.
+        rank: of the process; each draws its own pictures.
+        steps: of the stage.
+        whole: share of the steps, at the end, with whole pictures (ours: 0.05).
+
+    Returns:
+        The loss as a function of the modules and the step.
     """
     size = pictures.shape[-1]
 
@@ -122,5 +132,5 @@ def encoded_pictures(autoencoder: AutoencoderKL, pictures: np.ndarray) -> Tensor
 
 
 def scaling_factor(latents: Tensor) -> float:
-    """What latents are multiplied with so that they have unit variance."""
+    """The factor that gives latents unit variance."""
     return round(1 / latents[:8192].float().std().item(), 5)

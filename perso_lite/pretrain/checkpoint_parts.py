@@ -1,4 +1,4 @@
-"""The parts of the base that a stage needs: learnt here, shipped elsewhere, or new.
+"""The parts of the base that a stage needs: learned here, from a base, or new.
 
 A part comes from the checkpoint of the stage that makes it. Where there is none, it
 comes from the finished base that `--start-from` names.
@@ -19,10 +19,10 @@ from perso_lite.pretrain.tokenizer import build_tokenizer
 
 
 def checkpoint_of(options: argparse.Namespace, stage: str) -> dict:
-    """What a stage kept in this folder.
+    """The checkpoint of a stage in this folder.
 
     Raises:
-        PersoError: it kept nothing yet.
+        PersoError: there is none yet.
     """
     path = options.folder / f"{stage}.pt"
     if not path.exists():
@@ -35,22 +35,29 @@ def checkpoint_of(options: argparse.Namespace, stage: str) -> dict:
 
 
 def shipped_part(options: argparse.Namespace, kind: type, part: str) -> nn.Module:
-    """A part of the base that `--start-from` names, in single precision."""
+    """A part of the base of `--start-from`, in single precision."""
     return kind.from_pretrained(options.start_from, subfolder=part).float()
 
 
 def first_weights(options: argparse.Namespace, kind: type, part: str, build):
-    """A part of the base to train: from `--start-from`, or new."""
+    """A part of the base to train: from `--start-from`, or new.
+
+    Args:
+        options: of the command line.
+        kind: the part's class.
+        part: its folder in the base, for example "unet".
+        build: makes a new one.
+    """
     return build() if options.start_from is None else shipped_part(options, kind, part)
 
 
 def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
-    """The tokenizer that all stages in this folder share: weights belong to its ids.
+    """The tokenizer that all stages in this folder share, since weights fit its ids.
 
-    It is that of `--start-from`, or a new one, and is kept beside the checkpoints.
+    It is that of `--start-from`, or a new one, and is saved beside the checkpoints.
 
     Raises:
-        PersoError: the one kept here is not that of `--start-from`.
+        PersoError: the saved one is not that of `--start-from`.
     """
     kept, shipped = options.folder / "tokenizer", None
     if options.start_from is not None:
@@ -73,7 +80,11 @@ def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
 
 
 def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
-    """The autoencoder of stage 2, or else of `--start-from`, frozen."""
+    """The autoencoder of stage 2, otherwise of `--start-from`, frozen.
+
+    Raises:
+        PersoError: there is neither.
+    """
     if options.start_from and not (options.folder / "autoencoder.pt").exists():
         model = shipped_part(options, AutoencoderKL, "vae")
     else:
@@ -87,7 +98,11 @@ def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
 def load_text_encoder(
     options: argparse.Namespace, tokenizer: CLIPTokenizer
 ) -> CLIPTextModel:
-    """The text encoder of `--start-from`, or as the contrastive stage left it."""
+    """The text encoder of `--start-from`, otherwise of the contrastive stage.
+
+    Raises:
+        PersoError: there is neither.
+    """
     if options.start_from is not None:
         return shipped_part(options, CLIPTextModel, "text_encoder")
     clip = build_clip(tokenizer, options.size)

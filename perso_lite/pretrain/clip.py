@@ -1,8 +1,7 @@
 """Stage 3: a small CLIP, whose text encoder conditions the U-Net.
 
-Pictures and captions are pulled together and apart as in CLIP. Besides the other
-captions of the batch, every picture is set against one caption that differs from its
-own in a single fact, so that every word comes to matter.
+The loss is CLIP's. Besides the other captions of the batch, every picture has one more
+wrong caption, which differs from its own in a single fact, so that every word matters.
 """
 
 import random
@@ -71,7 +70,7 @@ def text_encoder_of(clip: CLIPModel) -> CLIPTextModel:
 def tokenize(
     tokenizer: CLIPTokenizer, captions: list[str], trim: bool = False
 ) -> Tensor:
-    """Ids `(batch, 32)`; trimmed to the longest caption where padding is not read."""
+    """Ids `(batch, 32)`; `trim` cuts them to the longest caption."""
     padding = "longest" if trim else "max_length"
     ids = tokenizer(
         captions,
@@ -88,8 +87,11 @@ def contrastive_loss(
 ) -> Tensor:
     """CLIP's loss with one more wrong caption for each picture.
 
-    `image`, `text`, `wrong` are unit vectors `(batch, dim)`, `scale` the learnt inverse
-    temperature.
+    Args:
+        image: unit vectors (batch, dim) of pictures.
+        text: unit vectors (batch, dim) of their captions.
+        wrong: unit vectors (batch, dim) of the wrong captions.
+        scale: the learned inverse temperature.
     """
     to_text = scale * image @ text.T
     to_wrong = scale * (image * wrong).sum(1, keepdim=True)
@@ -101,7 +103,17 @@ def contrastive_loss(
 def clip_loss(
     pictures: np.ndarray, tokenizer: CLIPTokenizer, batch: int, rank: int
 ) -> Callable[[Modules, int], Tensor]:
-    """The loss of the stage; captions are worded anew at every step."""
+    """The loss of the stage; every step has new wordings of the captions.
+
+    Args:
+        pictures: bytes (count, 3, size, size), the first ones of the world.
+        tokenizer: of the captions.
+        batch: pictures per step.
+        rank: of the process; each draws its own pictures.
+
+    Returns:
+        The loss as a function of the modules and the step.
+    """
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = random.Random(f"clip/{step}/{rank}")
@@ -129,7 +141,14 @@ def clip_loss(
 def caption_accuracy(
     clip: CLIPModel, tokenizer: CLIPTokenizer, pictures: np.ndarray, seed: int
 ) -> float:
-    """How often a picture prefers its caption to one with a single fact changed."""
+    """How often a picture is nearer to its caption than to one with a changed fact.
+
+    Args:
+        clip: the model.
+        tokenizer: of the captions.
+        pictures: bytes (count, 3, size, size), the first ones of the world.
+        seed: of that world.
+    """
     rng = random.Random("caption accuracy")
     device = next(clip.parameters()).device
     right = []

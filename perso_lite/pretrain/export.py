@@ -23,7 +23,15 @@ def pipeline_of(
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
 ) -> StableDiffusionPipeline:
-    """The five parts as a stock pipeline, which shares their weights."""
+    """The parts as a stock pipeline, which shares their weights.
+
+    Args:
+        unet: predicts the noise.
+        text_encoder: encodes prompts.
+        autoencoder: decodes latents.
+        tokenizer: of the text encoder.
+        scheduler: of the noise.
+    """
     return StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
@@ -39,9 +47,8 @@ def pipeline_of(
 def export(folder: Path, pipeline: StableDiffusionPipeline) -> None:
     """Write `model_index.json` and its five parts.
 
-    The U-Net is stored in half precision and read back as float32; the text encoder
-    keeps float32, and its keys get the `text_model.` prefix that every version of
-    transformers can read.
+    The U-Net is stored in half precision. The text encoder keeps float32, and its keys
+    get the prefix `text_model.`, which every version of transformers can read.
     """
     pipeline.save_pretrained(folder)
     save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
@@ -55,7 +62,7 @@ def export(folder: Path, pipeline: StableDiffusionPipeline) -> None:
         if not k.endswith("position_ids")
     }
     save_file(prefixed, weights, metadata={"format": "pt"})
-    for config in folder.glob("*/*config.json"):  # no trace of this machine's folders
+    for config in folder.glob("*/*config.json"):  # remove this machine's folder names
         content = json.loads(config.read_text())
         for trace in ("_name_or_path", "is_local", "local_files_only"):
             content.pop(trace, None)

@@ -1,4 +1,4 @@
-"""The stages that make judges: what each one learns from, and where it is written."""
+"""The stages that train judges: their data, their settings and their files."""
 
 import argparse
 
@@ -37,7 +37,7 @@ JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # never trained on
 
 
 def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
-    """The attribute reader; it is written, with its accuracy, once it is trained."""
+    """Train the attribute reader, and save it with its accuracy."""
     model = AttributeReader().to(memory_format=torch.channels_last)
     stage = Stage(
         "reader",
@@ -65,7 +65,7 @@ def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
 def train_encoder(
     options: argparse.Namespace, accelerator: Accelerator, name: str
 ) -> None:
-    """The "instances" encoder or the reader of "faces", written with its accuracy."""
+    """Train the encoder of "instances" or "faces", and save it with its accuracy."""
     kind, count = {"instances": ("toys", 32768), "faces": ("faces", 16384)}[name]
     count = min(count, options.pictures)
     with accelerator.main_process_first():
@@ -97,11 +97,11 @@ def train_encoder(
 
 
 def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
-    """A CLIP that only judges: it starts from stage 3's, or from the base's words."""
+    """Train a CLIP that only judges; it starts with the base's text encoder."""
     tokenizer = tokenizer_of(options)
     model = build_clip(tokenizer, options.size)
-    words = load_text_encoder(options, tokenizer)
-    inner = getattr(words, "text_model", words)
+    text_encoder = load_text_encoder(options, tokenizer)
+    inner = getattr(text_encoder, "text_model", text_encoder)
     model.text_model.load_state_dict(inner.state_dict())
     rank = accelerator.process_index
     stage = Stage(

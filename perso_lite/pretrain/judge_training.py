@@ -1,9 +1,9 @@
-"""How the judges of `perso_lite.evaluation.judges` learn, and how good they are.
+"""How the judges of evaluation/judges.py learn, and how accurate they are.
 
-All of them see true renders, blurred and made noisy at random, as generated pictures
-are; the encoders also see half of their pictures with the background painted grey, so
-that masked and plain pictures can both be judged. Each judge is measured on renders of
-another seed, and its accuracy is written beside it.
+They learn from painted pictures with random blur and noise, as generated pictures have
+them. For the encoders, half of the pictures have a gray background, so that they can
+judge masked and plain pictures. Each judge is measured on pictures of another seed, and
+its accuracy is saved beside it.
 """
 
 import json
@@ -31,11 +31,11 @@ from perso_lite.world.people import people_names, people_thetas
 from perso_lite.world.render import render
 from perso_lite.world.toys import TOYS
 
-SISTERS = 100
+SISTERS = 100  # other toys of the class, in `instance_accuracy`
 
 
 def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur and noise of random strength, as an autoencoder and a sampler leave them."""
+    """Blur and noise of random strength, similar to those of generated pictures."""
     size = picture.shape[-1]
     small = int(torch.randint(size // 2, size + 1, (1,), generator=generator))
     soft = F.interpolate(picture, size=(small, small), mode="area")
@@ -45,7 +45,7 @@ def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def mirrored(picture: Tensor, truth: Tensor, rng: random.Random) -> Tensor:
-    """Every other picture of one thing from the other side, if sides are not said."""
+    """Mirror half of the pictures with one thing whose caption names no side."""
     names = list(ATTRIBUTES)
     alone = truth[:, names.index("second class")] == 0
     moved = truth[:, names.index("augmentation")]
@@ -58,7 +58,7 @@ def mirrored(picture: Tensor, truth: Tensor, rng: random.Random) -> Tensor:
 
 
 def shifted(picture: Tensor, rng: random.Random, most: int = 4) -> Tensor:
-    """All pictures moved by up to `most` pixels, their edges repeated."""
+    """Shift all pictures by the same random offset, up to `most` pixels."""
     x, y = rng.randint(0, 2 * most), rng.randint(0, 2 * most)
     size = picture.shape[-1]
     padded = F.pad(picture, [most] * 4, mode="replicate")
@@ -68,11 +68,10 @@ def shifted(picture: Tensor, rng: random.Random, most: int = 4) -> Tensor:
 def reader_loss(
     pictures: np.ndarray, batch: int, rank: int
 ) -> Callable[[Modules, int], Tensor]:
-    """Cross-entropy of every attribute that a word could name.
+    """Sum of the cross-entropies of all attributes whose label is known.
 
-    Pictures with something to read (an accessory, a pattern, a style, a second thing)
-    are drawn more often than their share of the world, where "none" would be right
-    most of the time.
+    Pictures with an accessory, a pattern, a style or a second thing are drawn more
+    often than the others, since "none" is right for most of the world's pictures.
     """
     truth = torch.tensor([truth_of(scene_of(0, i)) for i in range(len(pictures))])
     rare = ("pattern", "accessory", "style", "second class")
@@ -102,10 +101,20 @@ def reader_loss(
 def two_views(
     pictures: np.ndarray, rng: random.Random, families: int, sisters: int, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two different views each of `rows` subjects, `rows / families` of a class.
+    """Two different views of each of `rows` subjects.
 
-    Subject s stands in pictures `s * VIEWS` to `(s + 1) * VIEWS - 1`, and its class is
-    `s % sisters`. Returns the pictures' indices, subject by subject.
+    Subject s is in pictures `s * VIEWS` to `(s + 1) * VIEWS - 1`; its class is
+    `s % sisters`.
+
+    Args:
+        pictures: of all subjects.
+        rng: chooses.
+        families: number of classes to choose.
+        sisters: number of all classes.
+        rows: number of subjects, equally many of each chosen class.
+
+    Returns:
+        Indices of the first and of the second views, subject by subject.
     """
     subjects = []
     for class_index in rng.sample(range(sisters), families):
@@ -118,7 +127,7 @@ def two_views(
 
 
 def without_background(picture: Tensor, mask: Tensor, rng: random.Random) -> Tensor:
-    """Mid grey (0) behind the subject in half of the pictures."""
+    """Replace the background by mid gray (0) in half of the pictures."""
     keep = torch.tensor([rng.random() < 0.5 for _ in picture], device=picture.device)
     return torch.where(keep[:, None, None, None], picture, picture * mask)
 
@@ -131,10 +140,18 @@ def encoder_loss(
     classes: int,
     thetas: Tensor | None = None,
 ) -> Callable[[Modules, int], Tensor]:
-    """Two views of a subject find each other among its sisters; the mask is found too.
+    """Contrastive loss between two views of a subject, plus the loss of its mask.
 
-    `pictures` `(count, 4, size, size)` have the subject's mask as the fourth channel;
-    with `thetas` `(subjects, 18)` the face numbers are learnt besides.
+    Args:
+        pictures: bytes (count, 4, size, size); the fourth channel is the mask.
+        batch: pictures per step.
+        rank: of the process; each draws its own pictures.
+        name: of the stage and of its module.
+        classes: number of classes the subjects belong to.
+        thetas: face parameters (subjects, 18) in [0, 1] to learn, too; default: none.
+
+    Returns:
+        The loss as a function of the modules and the step.
     """
     families = min(4, classes)
 
@@ -157,7 +174,7 @@ def encoder_loss(
 
 
 def encoder_losses(output: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
-    """The sum of finding each other, finding the mask and reading the face."""
+    """The sum of the losses of contrast, mask and face."""
     vectors, mask_logits, face_error = output
     a, b = vectors.chunk(2)
     alike = a @ b.T / 0.07
@@ -169,7 +186,7 @@ def encoder_losses(output: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tenso
 
 
 class TrainableEncoder(torch.nn.Module):
-    """One forward pass for training: vector, mask, and how wrong the face is."""
+    """One forward pass for training: vectors, mask logits and face error."""
 
     def __init__(self, encoder: SubjectEncoder):
         super().__init__()
@@ -178,7 +195,7 @@ class TrainableEncoder(torch.nn.Module):
     def forward(
         self, picture: Tensor, theta: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (and true face numbers) to vectors, mask logits and face error."""
+        """From pictures in [-1, 1], and true face parameters (batch, 18) or None."""
         pooled, logits = self.encoder.features(picture)
         vectors = F.normalize(self.encoder.describe(pooled).float(), dim=-1)
         error = vectors.new_zeros(())
@@ -188,7 +205,7 @@ class TrainableEncoder(torch.nn.Module):
 
 
 def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) -> dict:
-    """Per attribute, how often fresh renders are read right, and of how many."""
+    """For each attribute, the share of pictures read right, and their number."""
     truth = torch.tensor([truth_of(scene_of(seed, i)) for i in range(len(pictures))])
     right = reader.read(as_tensor(pictures)) == truth
     known = truth != UNKNOWN
@@ -202,7 +219,7 @@ def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) ->
 
 
 def first_of_each(queries: Tensor, gallery: Tensor, wanted: Tensor) -> Tensor:
-    """1 where a query `(n, dim)` is nearest to the entry it wants `(n,)`, else 0."""
+    """1 where the entry nearest to a query `(n, dim)` is the wanted one, else 0."""
     return ((queries @ gallery.T).argmax(1) == wanted).float()
 
 
@@ -212,7 +229,7 @@ def first_of_all(queries: Tensor, gallery: Tensor) -> float:
 
 
 def overlap(found: Tensor, mask: Tensor) -> float:
-    """Mean intersection over union of found and true masks, both cut at a half."""
+    """Mean intersection over union of found and true masks, both cut at 0.5."""
     found, mask = found > 0.5, mask > 0.5
     union = (found | mask).sum((1, 2, 3)).clamp(min=1)
     return ((found & mask).sum((1, 2, 3)) / union).mean().item()
@@ -221,7 +238,14 @@ def overlap(found: Tensor, mask: Tensor) -> float:
 def instance_accuracy(
     encoder: SubjectEncoder, size: int, seed: int = 1, sisters: int = SISTERS
 ) -> dict:
-    """Retrieval of a toy among its sisters, for every class, on fresh renders."""
+    """How often a toy is found among others of its class, on fresh pictures.
+
+    Args:
+        encoder: to measure.
+        size: pixels per side of the pictures.
+        seed: of the toys.
+        sisters: number of other toys of the class.
+    """
     classes, found, overlaps = len(TOYS), [], []
     for class_index in range(classes):
         toys = [class_index + classes * i for i in range(sisters + 1)]
@@ -242,7 +266,7 @@ def instance_accuracy(
 
 
 def face_accuracy(reader: FaceReader, size: int) -> dict:
-    """Recognition of the 400 named people (it never saw one), and of face numbers."""
+    """Accuracy for the 400 named people (never trained on) and for face parameters."""
     count = len(people_names())
     scenes = [
         subject_scene("named", v, i * VIEWS) for v in (0, 1) for i in range(count)

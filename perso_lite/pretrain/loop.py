@@ -22,17 +22,17 @@ class Stage:
     """What a stage of pretraining learns, and how.
 
     Attributes:
-        name: names the checkpoint file.
-        modules: what learns, by name.
-        loss: maps the modules (prepared for the device) and the step to a loss; it
-            must draw all its randomness from the step, so that a resumed run sees what
-            an uninterrupted one would have seen.
-        steps: how many steps the whole stage has.
+        name: of the checkpoint file.
+        modules: the modules that learn, by name.
+        loss: maps the modules (prepared for the device) and the step to a loss. All its
+            randomness must depend on the step alone, so that a resumed run equals an
+            uninterrupted one.
+        steps: of the whole stage.
         learning_rates: one per module.
-        sample: called every `sample_minutes` with the modules, averaged if `average`
-            is set, to write a sheet to look at.
+        sample: called with the step every `sample_minutes`, to write a sheet of
+            pictures; the modules then have the averaged weights, if `average` is set.
         average: decay of the exponential moving average of the weights (0: none).
-        decay: the part of the steps at the end over which the learning rate falls to 0.
+        decay: share of the steps, at the end, over which the learning rate falls to 0.
         warm_up: steps over which it rises at the start.
         facts: numbers to keep in the checkpoint.
     """
@@ -50,7 +50,14 @@ class Stage:
 
 
 def learning_rate_at(step: int, steps: int, warm_up: int, decay: float) -> float:
-    """The factor on the learning rate: a ramp up, a plateau, a ramp down."""
+    """The factor of the learning rate: it rises, stays at 1 and falls.
+
+    Args:
+        step: from 0.
+        steps: of the stage.
+        warm_up: steps over which it rises.
+        decay: share of the steps over which it falls.
+    """
     rising = min(1.0, (step + 1) / warm_up)
     falling = min(1.0, (steps - step) / max(1.0, decay * steps))
     return rising * falling
@@ -58,7 +65,7 @@ def learning_rate_at(step: int, steps: int, warm_up: int, decay: float) -> float
 
 @dataclass
 class State:
-    """Where a stage stands: everything a checkpoint keeps besides the modules."""
+    """The state of a stage: everything in its checkpoint except the modules."""
 
     step: int
     optimizer: torch.optim.Optimizer
@@ -67,10 +74,10 @@ class State:
 
 
 def last_state(stage: Stage, path: Path, device: torch.device) -> State:
-    """The state in the checkpoint at `path`, or that of step 0.
+    """The state in the checkpoint at `path`, otherwise that of step 0.
 
     Raises:
-        PersoError: other modules learnt there.
+        PersoError: the checkpoint is of other modules.
     """
     groups = [
         {"params": list(module.parameters()), "lr": stage.learning_rates[name]}
@@ -104,7 +111,7 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
 
 
 def save_state(stage: Stage, state: State, path: Path) -> None:
-    """Write a checkpoint in one step, so that none is ever half written."""
+    """Write a checkpoint, whole or not at all."""
     content = {
         "step": state.step,
         "modules": {k: m.state_dict() for k, m in stage.modules.items()},
@@ -130,7 +137,17 @@ def draw_sheet(stage: Stage, state: State) -> None:
 def take_step(
     stage: Stage, state: State, modules: Modules, accelerator: Accelerator
 ) -> float:
-    """One optimizer step; returns the loss before it."""
+    """Take one optimizer step.
+
+    Args:
+        stage: its loss and learning rates.
+        state: moves on by one step.
+        modules: prepared by the accelerator.
+        accelerator: runs the backward pass.
+
+    Returns:
+        The loss before the step.
+    """
     factor = learning_rate_at(state.step, stage.steps, stage.warm_up, stage.decay)
     rates = stage.learning_rates.values()
     for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
@@ -155,8 +172,18 @@ def train(
 ) -> None:
     """Train a stage from its last checkpoint to its last step.
 
-    On return the modules hold the averaged weights (or the last ones, if the stage
-    keeps no average). Interrupting loses nothing, a kill at most `save_minutes`.
+    Afterwards the modules have the averaged weights (or the last ones, without an
+    average). An interruption loses nothing, a kill at most `save_minutes`.
+
+    Args:
+        stage: to train.
+        folder: for the checkpoint.
+        accelerator: of the run.
+        save_minutes: time between checkpoints (ours: 3).
+        sample_minutes: time between sheets (ours: 10).
+
+    Raises:
+        PersoError: the checkpoint is of other modules.
     """
     path = folder / f"{stage.name}.pt"
     state = last_state(stage, path, accelerator.device)

@@ -1,9 +1,9 @@
 """Stage 0: the pictures of the pretraining world, painted once and kept on disk.
 
-Picture i of a world is made from its own seed, so its scene (and a fresh caption for
-it) can be had at any time without storing anything but pixels. Besides the world there
-are pictures of subjects, `VIEWS` of each under different words, for the judges that
-have to tell one toy or face from another.
+Picture i of a world is made from its own seed, so its scene, and a new caption, can be
+computed at any time; only pixels are stored. Besides the world there are pictures of
+subjects, `VIEWS` of each in different scenes, for the encoders that distinguish toys
+or faces.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ def subject_of(kind: str, seed: int, subject: int) -> Thing:
 
 
 def subject_scene(kind: str, seed: int, index: int) -> Scene:
-    """View `index % VIEWS` of subject `index // VIEWS`, under words of its own."""
+    """View `index % VIEWS` of subject `index // VIEWS`, in a scene of its own."""
     thing = subject_of(kind, seed, index // VIEWS)
     rng = random.Random(f"{kind}/{seed}/view/{index}")
     person = thing.class_word == "person"
@@ -71,7 +71,7 @@ def subject_scene(kind: str, seed: int, index: int) -> Scene:
 
 
 def scene_by_kind(kind: str, seed: int, index: int) -> Scene:
-    """The scene of picture `index`: of the "world", or of "toys" or "faces"."""
+    """The scene of picture `index` of the "world", of "toys" or of "faces"."""
     if kind == "world":
         return scene_of(seed, index)
     return subject_scene(kind, seed, index)
@@ -88,7 +88,7 @@ def world_fingerprint(seed: int, kind: str = "world") -> str:
 
 
 def captions_of(seed: int, indices: list[int], rng: random.Random) -> list[str]:
-    """Freshly worded captions for the pictures with these indices."""
+    """Captions in new wordings for the pictures with these indices."""
     return [caption(scene_of(seed, index), rng) for index in indices]
 
 
@@ -111,11 +111,22 @@ def painted_pictures(
     device: str = "cpu",
     kind: str = "world",
 ) -> np.ndarray:
-    """Pictures `(count, 3, size, size)` as bytes, memory-mapped, painted if missing.
+    """Pictures as bytes, memory-mapped; painted if missing.
 
-    Pictures of "toys" and "faces" have the subject's mask as a fourth channel.
-    Painting is resumed after any interruption: a small file beside the pictures lists
-    the finished chunks.
+    Painting can be interrupted at any time: a small file beside the pictures lists the
+    finished chunks.
+
+    Args:
+        folder: of the file.
+        count: number of pictures.
+        size: pixels per side.
+        seed: of the world.
+        device: to paint on.
+        kind: "world", "toys" or "faces".
+
+    Returns:
+        (count, 3, size, size) in 0 to 255; "toys" and "faces" have the subject's mask
+        as a fourth channel.
     """
     folder.mkdir(parents=True, exist_ok=True)
     world = world_fingerprint(seed, kind)

@@ -1,8 +1,8 @@
-"""The fixed prompts that base and methods are judged with.
+"""The fixed prompts for measuring base and methods.
 
 `python -m perso_lite pretrain --stages prompts` writes them to `data/prompts/`:
-`base.json` has 1,000 over all attributes, each with the kind of scene it asks for, and
-`concepts.json` those that concepts are drawn under, with `{}` where their word goes.
+`base.json` has 1,000 over all attributes, each with its kind of scene, and
+`concepts.json` those for concepts, with `{}` in place of their word.
 """
 
 import json
@@ -43,18 +43,18 @@ CONCEPT_PROMPTS = (
 
 
 def maybe(options, chance: float, rng: random.Random) -> str | None:
-    """One of the options with this chance, else nothing."""
+    """One of the options with this chance, otherwise None."""
     return rng.choice(list(options)) if rng.random() < chance else None
 
 
 def toy(rng: random.Random) -> Thing:
-    """A toy of any class with a colour."""
+    """A toy of any class with a color."""
     thing = sample_thing(rng, simple=True)
     return replace(thing, color=rng.choice(list(COLORS)), family=False)
 
 
 def one_toy(rng: random.Random) -> Scene:
-    """A coloured toy, three in four in a place, half of them wearing something."""
+    """A colored toy, three in four in a place, half of them with an accessory."""
     thing = replace(
         toy(rng),
         pattern=maybe(PATTERNS[1:], 0.3, rng),
@@ -73,7 +73,7 @@ def combination(rng: random.Random, new: bool) -> Scene:
 
 
 def pair(rng: random.Random) -> Scene:
-    """Two toys, every other one with a colour, more than half in a place."""
+    """Two toys, half of them with a color, more than half in a place."""
     while True:
         things = tuple(
             replace(toy(rng), color=maybe(COLORS, 0.5, rng)) for _ in range(2)
@@ -84,7 +84,7 @@ def pair(rng: random.Random) -> Scene:
 
 
 def named_person(rng: random.Random) -> Scene:
-    """One of the four hundred, half of them in a place."""
+    """One of the 400 people, half of them in a place."""
     while True:
         thing = replace(sample_person(rng), accessory=None, expression=None)
         if thing.name:
@@ -92,7 +92,7 @@ def named_person(rng: random.Random) -> Scene:
 
 
 def augmented(rng: random.Random) -> Scene:
-    """A coloured toy under a worded augmentation."""
+    """A colored toy with a worded augmentation."""
     return Scene((toy(rng),), augmentation=rng.choice(AUGMENTATIONS))
 
 
@@ -106,7 +106,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random], Scene]]] = {
 
 
 def base_prompts() -> list[dict[str, str]]:
-    """The 1,000 prompts and their kinds, shuffled: the first so many are a mixture."""
+    """The 1,000 prompts and their kinds, shuffled, so the first n are a mixture."""
     prompts = []
     for kind, (count, scene) in KINDS.items():
         for i in range(count):

@@ -1,4 +1,4 @@
-"""The stages of pretraining: what each one learns from, with which settings."""
+"""The stages of pretraining: their data and their settings."""
 
 import argparse
 import hashlib
@@ -52,21 +52,21 @@ FRESH_SEED, FRESH_PICTURES = 1, 512  # never trained on
 
 
 def world_pictures(options: argparse.Namespace) -> np.ndarray:
-    """The pictures to learn from."""
+    """The training pictures, bytes (count, 3, size, size)."""
     return painted_pictures(
         options.cache, options.pictures, options.size, device=options.device
     )
 
 
 def fresh_pictures(options: argparse.Namespace) -> np.ndarray:
-    """Pictures of another seed, to measure on."""
+    """Pictures of another seed for measurements, bytes (512, 3, size, size)."""
     return painted_pictures(
         options.cache, FRESH_PICTURES, options.size, FRESH_SEED, options.device
     )
 
 
 def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
-    """Stage 2, printing how well fresh pictures survive."""
+    """Stage 2; prints the quality of reconstructed fresh pictures."""
     pictures = world_pictures(options)
     fresh = fresh_pictures(options)
     model = first_weights(
@@ -91,7 +91,7 @@ def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> 
 
 
 def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
-    """Stage 3, printing how often a picture knows its caption from an altered one."""
+    """Stage 3; prints the accuracy against captions with one fact changed."""
     pictures = world_pictures(options)
     fresh = fresh_pictures(options)
     tokenizer = tokenizer_of(options)
@@ -110,7 +110,7 @@ def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
 
 
 def weights_fingerprint(module: torch.nn.Module) -> str:
-    """A short hash of a module's weights: latents belong to one encoder."""
+    """A short hash of a module's weights, since latents belong to one encoder."""
     digest = hashlib.sha256()
     for weight in module.parameters():
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
@@ -151,7 +151,14 @@ def unet_stage(
     autoencoder: AutoencoderKL,
     accelerator: Accelerator,
 ) -> Stage:
-    """Stage 4: what learns, and the sheet that shows how far it has come."""
+    """Stage 4: its modules, and sheets that show the progress.
+
+    Args:
+        options: of the command line.
+        latents: (count, 4, 16, 16) of the training pictures.
+        autoencoder: for the sheets; has the scaling factor.
+        accelerator: of the run.
+    """
     tokenizer = tokenizer_of(options)
     unet = first_weights(options, UNet2DConditionModel, "unet", build_unet)
     text_encoder = load_text_encoder(options, tokenizer).to(accelerator.device)
@@ -159,7 +166,7 @@ def unet_stage(
     if options.start_from is None:
         modules["text_encoder"], learning_rates["text_encoder"] = text_encoder, 1e-4
     else:
-        text_encoder.requires_grad_(False)  # once shipped, it never changes
+        text_encoder.requires_grad_(False)  # once shipped, it stays frozen
     if not torch.cuda.is_available():
         prepare_for_cpu(unet)
 
@@ -199,19 +206,19 @@ def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
 def export_base(options: argparse.Namespace) -> None:
     """Stage 5: the averaged weights of the last checkpoint, finished or not.
 
-    What that checkpoint does not have did not learn, and comes from `--start-from`.
+    A text encoder that did not learn comes from `--start-from`.
 
     Raises:
-        PersoError: there is no checkpoint, or a part that it needs is not known.
+        PersoError: there is no checkpoint, or a part is missing without `--start-from`.
     """
     saved = checkpoint_of(options, "unet")
     autoencoder = load_autoencoder(options)
     autoencoder.register_to_config(scaling_factor=saved["facts"]["scaling_factor"])
     tokenizer, unet = tokenizer_of(options), build_unet()
-    learnt = list(unet.parameters())
+    learned = list(unet.parameters())
     if "text_encoder" in saved["modules"]:
         text_encoder = text_encoder_of(build_clip(tokenizer, options.size))
-        learnt += text_encoder.parameters()
+        learned += text_encoder.parameters()
     elif options.start_from is not None:
         text_encoder = shipped_part(options, CLIPTextModel, "text_encoder")
     else:
@@ -219,9 +226,9 @@ def export_base(options: argparse.Namespace) -> None:
             f"The U-Net in {options.folder} learnt with the frozen text encoder of a "
             "finished base; say which with --start-from."
         )
-    average = EMAModel(learnt)
+    average = EMAModel(learned)
     average.load_state_dict(saved["average"])
-    average.copy_to(learnt)
+    average.copy_to(learned)
     pipeline = pipeline_of(
         unet, text_encoder, autoencoder, tokenizer, build_scheduler()
     )

@@ -1,8 +1,8 @@
 """Stage 1: a CLIP tokenizer whose byte-pair merges spell every word of the world.
 
-Byte-pair encoding is learnt from the closed vocabulary until nothing is left to merge,
-so each world word, name and reserved word is one token, and anything else falls into
-pieces.
+Byte-pair encoding is learned from the closed vocabulary until nothing is left to merge.
+So each word, name and reserved word of the world is one token, and any other word is
+several.
 """
 
 import json
@@ -28,7 +28,7 @@ def build_tokenizer() -> CLIPTokenizer:
         min_frequency=1,
         end_of_word_suffix="</w>",
         initial_alphabet=alphabet,
-        special_tokens=endings,  # numbered first, or equally frequent pairs tie anew
+        special_tokens=endings,  # fixed ids first: they decide ties between pairs
         show_progress=False,
     )
     learner.train_from_iterator([[word] for word in vocabulary()], trainer)
@@ -48,7 +48,7 @@ def build_tokenizer() -> CLIPTokenizer:
 
 
 def _pairs(model: dict) -> list[list[str]]:
-    """The merges of a tokenizer; older versions join each pair with a blank."""
+    """The merges of a tokenizer; older versions join each pair with a space."""
     return [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
 
 

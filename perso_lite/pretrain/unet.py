@@ -2,9 +2,9 @@
 
 The loss is Stable Diffusion's: predict the noise, with 10 % of the captions dropped for
 guidance, weighted by Min-SNR (gamma 5) so that no noise level dominates. The text
-encoder comes from the contrastive stage and goes on learning at a lower rate; once a
-base is shipped it is frozen for good, and a training that starts from that base
-(`--start-from`) teaches the U-Net alone.
+encoder comes from the contrastive stage and continues to learn at a lower rate. Once a
+base is shipped, its text encoder stays frozen: a training that starts from that base
+(`--start-from`) trains only the U-Net.
 """
 
 import itertools
@@ -52,7 +52,7 @@ def build_unet() -> UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=2,  # the number of heads, in spite of its name
+        attention_head_dim=2,  # the number of heads, despite its name
         norm_num_groups=8,
     )
 
@@ -76,10 +76,10 @@ def prepare_for_cpu(unet: UNet2DConditionModel) -> None:
 
 
 def picture_weights(count: int) -> list[int]:
-    """How often the world's first pictures are drawn, relative to one another.
+    """Sampling weights of the world's first pictures.
 
-    Accessories, patterns and several things are rarer and harder to draw than the
-    rest, so pictures with any of them come twice as often.
+    Accessories, patterns and several things are rarer and harder to draw than the rest,
+    so pictures with any of them have weight 2.
     """
 
     def weight(scene: Scene) -> int:
@@ -100,8 +100,17 @@ def denoising_loss(
 ) -> Callable[[Modules, int], Tensor]:
     """The loss of the stage.
 
-    `latents` `(count, 4, 16, 16)` are posterior means of the world's first pictures.
-    The frozen `text_encoder` is not used if one is among the modules that learn.
+    Args:
+        latents: (count, 4, 16, 16), posterior means of the world's first pictures.
+        text_encoder: frozen; not used if a text encoder is among the modules.
+        tokenizer: of the captions.
+        scaling_factor: of the latents.
+        batch: pictures per step.
+        rank: of the process; each draws its own pictures.
+        dropout: share of empty captions (as in Stable Diffusion: 0.1).
+
+    Returns:
+        The loss as a function of the modules and the step.
     """
     scheduler = build_scheduler()
     every = range(len(latents))
@@ -131,7 +140,14 @@ def denoising_loss(
 
 
 def save_sheet(pictures: Tensor, path: Path, columns: int = 8, zoom: int = 2) -> None:
-    """Write pictures as one PNG, `columns` in a row, enlarged without smoothing."""
+    """Write pictures as one PNG, enlarged without smoothing.
+
+    Args:
+        pictures: (pictures, 3, height, width) in [0, 1].
+        path: of the file.
+        columns: pictures per row.
+        zoom: factor of the enlargement.
+    """
     pictures = (pictures * 255).round().byte().cpu()
     empty = -len(pictures) % min(columns, len(pictures))  # white, in the last row
     pictures = torch.cat(

@@ -1,10 +1,10 @@
-"""Checks a learner's answers: three facts an exercise, each with ✓ or ✗.
+"""Checks a learner's answers: three facts per exercise, each with ✓ or ✗.
 
-Exercises are checked under their solution's name, `check.inject(inject)`, on random
-input whose sizes are all different. Read the facts from left to right: where an early
-one fails, a later one often fails with it. Nothing here raises for a wrong answer.
+Each exercise has a checker named after its solution, `check.inject(inject)`. It calls
+the answer with random input whose sizes all differ. Read the facts from left to right:
+if an early one fails, a later one often fails with it. A wrong answer never raises.
 
-Below them: `prediction` for what you said before you looked, and `same`, which tells
+Also here: `prediction` compares a prediction with the measured value, and `same` checks
 whether a cell's code is still the library's own.
 """
 
@@ -33,7 +33,7 @@ from perso_lite.teaching.same_code import definition_of
 def cross_attention(mine: Callable) -> Facts:
     """Check softmax(Q Kᵀ / √dim) V."""
     queries, keys, values = numbers((5, 7), (3, 7), (3, 11))
-    ones = torch.ones(3, 11)  # any weights that sum to one make ones of them
+    ones = torch.ones(3, 11)  # stay ones under weights that sum to one
     solution = solutions.cross_attention
     return {
         "shape": ask(mine, queries, keys, values).shape == (5, 11),
@@ -54,7 +54,7 @@ def guided_noise(mine: Callable) -> Facts:
     }
 
 
-# -- notebook 02: where words look -----------------------------------------------------
+# -- notebook 02: attention ------------------------------------------------------------
 
 
 @checker
@@ -63,7 +63,7 @@ def intersection_over_union(mine: Callable) -> Facts:
     (heat,) = numbers((5, 8))
     heat = heat.abs() / 100  # small: many words share the attention
     block, mask = torch.zeros(5, 8), torch.zeros(5, 8, dtype=torch.bool)
-    block[1:4, 2:7], mask[:3, :4] = 0.02, True  # no other cut can change the block
+    block[1:4, 2:7], mask[:3, :4] = 0.02, True  # the same for any threshold
     everywhere = torch.ones_like(mask)
     solution = solutions.intersection_over_union
     return {
@@ -75,7 +75,7 @@ def intersection_over_union(mine: Callable) -> Facts:
 
 @checker
 def leaked_share(mine: Callable) -> Facts:
-    """Check the share of attention beside a mask."""
+    """Check the share of attention outside a mask."""
     (heat,) = numbers((5, 8))
     heat = heat.abs() / 100  # small: many words share the attention
     mask = torch.zeros(5, 8, dtype=torch.bool)
@@ -93,7 +93,7 @@ def leaked_share(mine: Callable) -> Facts:
 
 @checker
 def inject(mine: Callable) -> Facts:
-    """Check that a new word's vector gets where the word stands."""
+    """Check that the vector of a new word is put at the word's positions."""
     embeddings, vector = numbers((3, 5, 7), (7,))
     input_ids = torch.tensor([[0, 9, 2, 3, 1], [0, 4, 9, 9, 1], [0, 2, 3, 4, 1]])
     here = input_ids == 9  # twice in the second prompt, not at all in the third
@@ -117,7 +117,7 @@ def inject(mine: Callable) -> Facts:
 
 @checker
 def noisy_latents(mine: Callable) -> Facts:
-    """Check how latents and noise are mixed."""
+    """Check the mixing of latents and noise."""
     latents, noise = numbers((3, 4, 5, 6), (3, 4, 5, 6))
     zeros, ones, alpha_bar = (
         torch.zeros(3),
@@ -137,7 +137,7 @@ def noisy_latents(mine: Callable) -> Facts:
 
 @checker
 def gate(mine: Callable) -> Facts:
-    """Check the gate that says how loud a concept is."""
+    """Check the gate, a sigmoid of the similarity."""
     similarity, beta, tau = torch.linspace(-0.5, 1.5, 15).view(3, 5), 0.65, 0.15
     middle, far = torch.full((3, 5), beta), torch.tensor([[-9.0, 9.0]])
     at_beta, at_the_ends = ask(mine, middle, beta, tau), ask(mine, far, beta, tau)
@@ -151,7 +151,7 @@ def gate(mine: Callable) -> Facts:
 
 @checker
 def rest(mine: Callable) -> Facts:
-    """Check what is left of text states without a concept."""
+    """Check that a concept's component is removed from text states."""
     states, target_input, root = numbers((3, 5, 7), (7,), (7, 7))
     inverse = root @ root.T / 7 + torch.eye(7)  # as every C^-1: symmetric, positive
     given = target_input, inverse
@@ -169,7 +169,7 @@ def rest(mine: Callable) -> Facts:
 
 @checker
 def waves(mine: Callable) -> Facts:
-    """Check the waves that stand for a point of time and layer."""
+    """Check the Fourier features of a timestep and a layer."""
     points, shift, frequencies = numbers((5, 2), (1, 2), (7, 2))
     here, there = (ask(mine, p, frequencies) for p in (points, points + shift))
     return {
@@ -181,7 +181,7 @@ def waves(mine: Callable) -> Facts:
 
 @checker
 def first_units(mine: Callable) -> Facts:
-    """Check that units are cut off from behind."""
+    """Check that the last units of each row are set to zero."""
     (hidden,) = numbers((4, 6))
     none_and_all, alike = torch.tensor([0, 6, 0, 6]), torch.full((4,), 2)
     own, solution = torch.tensor([1, 4, 3, 5]), solutions.first_units
@@ -211,7 +211,7 @@ def bypassed(mine: Callable) -> Facts:
 
 
 def prediction(mine: object, measured: object) -> None:
-    """Compare what you said before the run (None: nothing) with what the run says."""
+    """Print whether a prediction (None: none yet) equals the measured value."""
     if mine is None:
         print(f"no prediction yet; the run says: {measured}")
     elif mine == measured or str(mine).strip().lower() == str(measured).lower():
@@ -224,7 +224,12 @@ def prediction(mine: object, measured: object) -> None:
 
 
 def same(mine: Callable | type, library: Callable | type) -> None:
-    """Print whether a function or class of a cell is still the library's own."""
+    """Print whether a function or class in a cell is the same code as the library's.
+
+    Args:
+        mine: the version in the cell.
+        library: the version in the library.
+    """
     try:
         trees = definition_of(mine), definition_of(library)
     except (OSError, TypeError, SyntaxError):

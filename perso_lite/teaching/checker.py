@@ -1,7 +1,7 @@
-"""How an exercise's answer is checked: what the checkers of `check.py` stand on.
+"""The basis of the checkers in `check.py`: how an exercise's answer is checked.
 
-A checker finds three facts about an answer, prints them, and never raises for a wrong
-one.
+A checker tests three facts about an answer and prints the results. A wrong answer
+never raises.
 """
 
 import ast
@@ -16,13 +16,14 @@ from torch import Tensor
 from perso_lite.errors import PersoError
 from perso_lite.teaching import solutions
 
-Facts = dict[str, bool]
+Facts = dict[str, bool]  # a short description of each fact, and whether it holds
 
 
 def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], None]:
-    """Make a checker, which prints, of a function that finds facts about an answer.
+    """Turn a function that returns facts about an answer into one that prints them.
 
-    The function stays within reach as the checker's `facts`.
+    Returns:
+        The checker; its attribute `facts` is the original function.
     """
     name = find_facts.__name__
 
@@ -46,33 +47,51 @@ def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], Non
 
 
 def is_provided(mine: Callable, name: str) -> bool:
-    """Whether an answer is the solution, or still returns what the solution does."""
+    """Whether an answer is the solution itself, or returns a call of the solution.
+
+    Args:
+        mine: the learner's function.
+        name: of the solution.
+    """
     if mine is getattr(solutions, name):
         return True
     try:
         (function,) = ast.parse(textwrap.dedent(inspect.getsource(mine))).body
         returns = [line for line in function.body if isinstance(line, ast.Return)]
     except (OSError, TypeError, SyntaxError, AttributeError):
-        return False  # no plain function, so not the one the notebook gave
+        return False  # not a plain function, so not the one from the notebook
     return bool(returns) and f"solutions.{name}(" in ast.unparse(returns[0])
 
 
 def agrees(mine: Callable, solution: Callable, *given: Any) -> bool:
-    """Whether an answer is the solution's, but for rounding."""
+    """Whether a function and the solution return the same for `given`, up to rounding.
+
+    Raises:
+        PersoError: the function returned neither a tensor nor a number.
+        Exception: whatever the function raises.
+    """
     return close(ask(mine, *given), ask(solution, *given))
 
 
 def ask(function: Callable, *given: Any) -> Tensor:
-    """What a function answers to copies of the input, so that none can change it."""
+    """Call a function with copies of the input, which it may therefore change.
+
+    Returns:
+        The result as a tensor.
+
+    Raises:
+        PersoError: the function returned neither a tensor nor a number.
+        Exception: whatever the function raises.
+    """
     copies = [x.clone() if isinstance(x, Tensor) else x for x in given]
     return as_tensor(function(*copies))
 
 
 def as_tensor(answer: Any) -> Tensor:
-    """An answer as a tensor; a number becomes one of shape ().
+    """Convert an answer to a float tensor; a number gets the shape ().
 
     Raises:
-        PersoError: it is neither.
+        PersoError: the answer is neither a tensor nor a number.
     """
     if not isinstance(answer, Tensor | int | float):
         raise PersoError(
@@ -82,11 +101,11 @@ def as_tensor(answer: Any) -> Tensor:
 
 
 def close(answer: Tensor, wanted: Tensor) -> bool:
-    """Whether two tensors have one shape and, but for rounding, the same numbers."""
+    """Whether two tensors have the same shape and, up to rounding, equal numbers."""
     return answer.shape == wanted.shape and torch.allclose(answer, wanted, atol=1e-5)
 
 
 def numbers(*shapes: tuple[int, ...]) -> list[Tensor]:
-    """Normal random tensors of these shapes, the same ones every time."""
+    """Random normal tensors of these shapes, the same at every call."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(shape, generator=generator) for shape in shapes]

@@ -1,15 +1,15 @@
-"""A panel that turns NeTI's dials: how many hidden units, how much of the bypass.
+"""A panel for NeTI's inference parameters: truncation, and the bypass's alpha.
 
-The mapper's units were cut off at random while it learned, so that the first ones say
-what matters most (`methods/neti.py`). The panel shows what is left of the picture, and
-of what the word says where and when, if only the first k of them speak.
+During training the mapper's hidden units were truncated at random (nested dropout), so
+that the first units encode what matters most (`methods/space_time/neti.py`). The panel
+shows what is left if only the first k units are used: of the picture, and of how the
+word varies over timesteps and layers.
 """
 
 from collections.abc import Sequence
 from functools import partial
 
 from diffusers import StableDiffusionPipeline
-from ipywidgets import SelectionSlider
 from matplotlib.figure import Figure
 
 from perso_lite.conditioning.cross_attention import cross_attention_layers
@@ -34,24 +34,29 @@ def truncation_explorer(
     num_inference_steps: int = 10,
     guidance_scale: float = 4.0,
 ) -> Panel:
-    """Turn a word's dials: see the picture, and how much the word still tells apart.
+    """Vary a word's inference parameters: see a picture, and how much the word varies.
 
-    A word that learned without a bypass has no controls for one.
+    A word trained without a bypass has no controls for the bypass.
 
     Args:
         base: the pipeline, without the concept.
-        method: the concept, as it is at that moment; its own dials stay as they are.
-        prompt: to start with; default: a photo of the concept on a beach.
-        seeds: to choose from.
-        truncations: to choose from, with the concept's own, where it starts.
-        num_inference_steps: few, for a preview (ours: 10).
-        guidance_scale: of the pictures (ours: 4).
+        method: the concept; further training is noticed. Its own parameters do not
+            change.
+        prompt: the start value; default: a photo of the concept on a beach.
+        seeds: stops of the slider.
+        truncations: stops of the slider, 128 included; it starts at the concept's own.
+        num_inference_steps: denoising steps; few, for a preview (ours: 10).
+        guidance_scale: of classifier-free guidance (ours: 4).
+
+    Raises:
+        PersoError: the first picture cannot be generated, for example because the
+            prompt has the concept's word twice.
     """
     kept = HIDDEN if method.truncation_idx is None else method.truncation_idx
     stops = sorted({HIDDEN, kept, *(int(k) for k in truncations)})
     of_bypass = {
         "bypass": choice(["on", "off"]),
-        "alpha": _alpha_slider(method.bypass_alpha),
+        "alpha": slider(ALPHAS, method.bypass_alpha),
     }
     sampling = (num_inference_steps, guidance_scale)
     return Panel(
@@ -77,18 +82,22 @@ def draw_truncation(
     bypass: str = "off",
     alpha: float = 0.0,
 ) -> Figure:
-    """The picture for these dials, and what the word says where and when.
+    """The picture, and how the word varies over timesteps and layers.
 
     Args:
         base: the pipeline, without the concept.
-        method: the concept.
+        method: the concept; its own inference parameters do not change.
         sampling: denoising steps and guidance scale.
-        truncations: numbers of units to compare, all of them (128) included.
-        prompt: of the picture.
-        truncation_idx: one of them, for the picture.
-        seed: of the picture.
+        truncations: numbers of hidden units to compare, all 128 included.
+        prompt: the prompt.
+        truncation_idx: one of `truncations`, used for the picture.
+        seed: of the noise that the picture starts from.
         bypass: "on" or "off".
-        alpha: the bypass's step where it is on.
+        alpha: the weight of the bypass if it is on.
+
+    Raises:
+        PersoError: a parameter is out of range, the concept cannot be attached, or the
+            prompt has its word twice or is so long that it would be cut off.
     """
     alpha = alpha if bypass == "on" else 0.0
     with (
@@ -102,9 +111,3 @@ def draw_truncation(
     layers, last = cross_attention_layers(base.unet), method.num_train_timesteps
     caption += f"seed {seed}"
     return truncation_figure(picture, caption, words, truncation_idx, layers, last)
-
-
-def _alpha_slider(own: float) -> SelectionSlider:
-    """A slider over the alphas and the one it starts at."""
-    own = round(own, 6)  # as the slider has its values
-    return slider(sorted({own, *ALPHAS}), own)

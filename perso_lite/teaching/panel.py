@@ -1,14 +1,15 @@
-"""A panel: controls above a picture that follows them.
+"""A panel: controls above a picture that is redrawn when they change.
 
-It is live in JupyterLab and Colab. Its output also carries the picture as a plain PNG
-and its settings as text, so that a page without a kernel shows the former and a test
-can compare the latter. `panels.py` has some ready to use.
+It is interactive in JupyterLab and Colab. Its output also contains the picture as a
+plain PNG, shown on pages without a kernel, and the controls' values as text, which
+tests compare. `panels.py` has panels that are ready to use.
 """
 
 import base64
 import io
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import ipywidgets as widgets
@@ -19,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import INK, PAPER, wrapped
 
-REMEMBERED = 64  # pictures a panel keeps, some 100 kB each
+REMEMBERED = 64  # pictures that a panel caches, some 100 kB each
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -29,19 +30,20 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 class Panel(widgets.VBox):
     """Controls, and one picture drawn from their values.
 
-    The first picture is drawn at once, and what goes wrong there is raised. Later, when
-    no cell is there to show a traceback, the picture says what went wrong, and the
-    panel works on.
+    The first picture is drawn at once, and errors are raised. Later, when there is no
+    cell to show a traceback, the picture shows the error message, and the panel can
+    still be used.
 
     Args:
-        draw: takes a keyword argument for each control; returns a picture or a figure
-            that depends on nothing else, for a panel remembers what it has drawn.
-        depends_on: a function of no arguments; where its result differs, pictures
-            are drawn anew. For a `draw` that does depend on something else.
-        controls: widgets with a value, by the argument they are for.
+        draw: takes one keyword argument per control and returns a picture or a figure.
+            It must depend on these values alone, because its results are cached.
+        depends_on: a function without arguments, for a `draw` that does depend on
+            something else; pictures are redrawn when its result changes.
+        controls: widgets with a value, by argument name of `draw`.
 
     Attributes:
-        error: what the latest drawing raised, or None.
+        controls: the widgets by name.
+        error: the exception raised by the latest call of `draw`, or None.
 
     Raises:
         Exception: whatever `draw` raises for the first picture.
@@ -78,7 +80,7 @@ class Panel(widgets.VBox):
         return {name: control.value for name, control in self.controls.items()}
 
     def refresh(self, change: Any = None) -> None:
-        """Let the picture follow the controls."""
+        """Redraw the picture from the controls' values."""
         try:
             png, self.error = self._draw(), None
         except Exception as error:
@@ -89,7 +91,7 @@ class Panel(widgets.VBox):
         return self._draw_once(self._depends_on(), **self.values)
 
     def _show(self, png: bytes) -> None:
-        # its own width: enlarged by the page, it would be blurred
+        # at its own width: a page that enlarges it would blur it
         self.picture.layout.width = f"{Image.open(io.BytesIO(png)).width}px"
         self.picture.value = png
 
@@ -107,10 +109,12 @@ class Panel(widgets.VBox):
 
 
 def to_png(drawn: Image.Image | Figure) -> bytes:
-    """A picture or a figure as PNG; the figure is closed, or it would be shown twice.
+    """Encode a picture or a figure as PNG.
+
+    The figure is closed; otherwise the notebook would show it a second time.
 
     Raises:
-        PersoError: it is neither.
+        PersoError: it is neither a picture nor a figure.
     """
     buffer = io.BytesIO()
     if isinstance(drawn, Figure):
@@ -127,7 +131,7 @@ def to_png(drawn: Image.Image | Figure) -> bytes:
 
 
 def error_picture(error: Exception) -> Image.Image:
-    """What went wrong, as a picture: our sentences alone, others after their type."""
+    """Draw an error message; unless it is a PersoError, its type comes first."""
     text = str(error)
     if not isinstance(error, PersoError):
         text = f"{type(error).__name__}: {text}"
@@ -147,30 +151,42 @@ def error_picture(error: Exception) -> Image.Image:
 
 
 def slider(values: Sequence[Any], value: Any = None) -> widgets.SelectionSlider:
-    """A slider that stops at the values; it reports where it is let go.
+    """A slider over the given values; it fires when released.
 
     Args:
-        values: from left to right; numbers also as numpy's or torch's.
-        value: where it starts; default: at the first.
+        values: from left to right; numbers may be those of numpy or torch.
+        value: the start value; default: the first. If it is a number that is missing
+            among numbers, it is added, and the stops are sorted.
     """
-    plain = [v.item() if hasattr(v, "item") else v for v in values]
-    plain = [round(v, 6) if isinstance(v, float) else v for v in plain]
+    stops = [_plain(v) for v in values]
+    start = stops[0] if value is None else _plain(value)
+    if start not in stops and all(isinstance(v, Real) for v in (start, *stops)):
+        stops = sorted([start, *stops])
     return widgets.SelectionSlider(
-        options=[(str(v), v) for v in plain],
-        value=plain[0] if value is None else value,
+        options=[(str(v), v) for v in stops],
+        value=start,
         continuous_update=False,
         layout={"width": "480px", "max_width": "100%"},
     )
 
 
+def _plain(value: Any) -> Any:
+    """A Python value, floats rounded to 6 digits after the point."""
+    value = value.item() if hasattr(value, "item") else value
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def choice(
     options: Sequence[str], value: str | None = None
 ) -> widgets.ToggleButtons | widgets.Dropdown:
-    """Buttons to choose one of a few, or a list to choose one of many.
+    """A control to choose one option: buttons, or a dropdown list if there are many.
 
     Args:
         options: from left to right, or from top to bottom.
-        value: what is chosen at first; default: the first.
+        value: the option selected at first; default: the first.
+
+    Returns:
+        ToggleButtons for up to 10 options, else a Dropdown.
     """
     options = list(options)
     value = options[0] if value is None else value
@@ -179,16 +195,16 @@ def choice(
         return widgets.Dropdown(options=options, value=value, layout=layout)
     buttons = widgets.ToggleButtons(options=options, value=value)
     buttons.style.button_width = "auto"
-    buttons.add_class("widget-inline-hbox")  # the label beside them, not above
+    buttons.add_class("widget-inline-hbox")  # label beside, not above
     return buttons
 
 
 def text_box(value: str = "", placeholder: str = "") -> widgets.Text:
-    """A line to type in; it reports when Enter is pressed or the line is left.
+    """A line of text; it fires when Enter is pressed or the line loses focus.
 
     Args:
-        value: what it says at first.
-        placeholder: shown in grey while it is empty.
+        value: the text at first.
+        placeholder: shown in gray while the line is empty.
     """
     return widgets.Text(
         value=value,

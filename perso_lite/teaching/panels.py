@@ -1,7 +1,7 @@
-"""Panels ready to use: where words look, a training step by step, a prompt box, gates.
+"""Panels ready to use: attention maps, training steps, a prompt box, gates, truncation.
 
-Each is a plain function that draws a picture, with controls for its arguments. Panels
-of your own are made the same way:
+Each combines a plain function that draws a picture with controls for its arguments.
+Make your own panels in the same way:
 
     Panel(draw, beta=slider([0, 0.5, 1]), word=choice(["teddy", "hat"]))
 """
@@ -38,24 +38,24 @@ __all__ = [
     "two_gates",
 ]
 
-# -- where words look ------------------------------------------------------------------
+# -- attention -------------------------------------------------------------------------
 
 
 def attention_explorer(
     maps: AttentionMaps, picture: Image.Image, word: str | None = None
 ) -> Panel:
-    """See where each word of a prompt looks, by layer and step.
+    """Show the attention map of each word of a prompt, by layer and denoising step.
 
     Args:
         maps: from `record_attention(pipe, keep_steps=True)`; its first picture is used.
-        picture: the picture that was drawn.
-        word: to start with; default: the first one of more than two letters.
+        picture: the picture generated while recording.
+        word: the start value; default: the first word of more than two letters.
 
     Raises:
         PersoError: nothing was recorded, its prompt is not known, or steps were not
             kept.
     """
-    maps.tokens(steps=0)  # says what is missing if steps were not kept
+    maps.tokens(steps=0)  # raises if steps were not kept
     words = maps.words()
     word = word or next((w for w in words if len(w) > 2), words[0])
     return Panel(
@@ -69,14 +69,18 @@ def attention_explorer(
 def draw_attention(
     maps: AttentionMaps, picture: Image.Image, word: str, layers: str, step: int | str
 ) -> Image.Image:
-    """The picture, and beside it the same with one word's share of attention over it.
+    """A picture, and beside it the same picture with one word's attention map over it.
 
     Args:
-        maps: recorded while it was drawn.
-        picture: the first that was recorded.
-        word: of its prompt.
+        maps: recorded while the picture was generated.
+        picture: the first picture of the recording.
+        word: a word of the prompt.
         layers: a key of `layer_choices`.
-        step: from 0, or "all".
+        step: a denoising step from 0, or "all" for the mean of all steps.
+
+    Raises:
+        PersoError: nothing was recorded, the word is not in the prompt, the prompt is
+            not known, or steps were not kept.
     """
     steps = None if step == "all" else step
     heat = maps.word(word, layers=layer_choices(maps)[layers], steps=steps)
@@ -92,7 +96,7 @@ def draw_attention(
 
 
 def layer_choices(maps: AttentionMaps) -> dict[str, Layers]:
-    """Layers to choose from, by names to show: all, by map size, one by one."""
+    """Selections of layers by label: all layers, those of one map size, single ones."""
     size = maps.tokens().shape[-2:]
     rows = {layer.position: layer.size(*size)[0] for layer in maps.layers}
     by_size = {f"{n} px": n for n in sorted(set(rows.values()), reverse=True)}
@@ -113,15 +117,16 @@ def training_scrubber(
     pictures: Sequence[Sequence[Image.Image]],
     losses: Sequence[float],
 ) -> Panel:
-    """Go back and forth through a training that was drawn from now and then.
+    """Show the pictures generated at some steps of a training, and its losses.
 
     Args:
-        steps: after how many steps pictures were drawn, in ascending order.
-        pictures: what was drawn each time, as many each time.
-        losses: of every step.
+        steps: numbers of training steps, in ascending order.
+        pictures: the pictures generated after each of these steps, the same number of
+            pictures per step.
+        losses: one loss per step of the training.
 
     Raises:
-        PersoError: steps and pictures are not as many.
+        PersoError: `steps` and `pictures` differ in length, or both are empty.
     """
     if len(steps) != len(pictures) or not len(steps):
         raise PersoError(
@@ -138,12 +143,12 @@ def training_scrubber(
 def draw_training(
     pictures: Sequence[Image.Image], losses: Sequence[float], step: int
 ) -> Figure:
-    """Pictures drawn after a step, and the losses with the step marked.
+    """Draw pictures at the left, and the losses with one training step marked.
 
     Args:
-        pictures: any number, at the left.
-        losses: of every step of the training; a running mean is drawn over them.
-        step: how many were done.
+        pictures: generated after `step` steps.
+        losses: one loss per step of the training; their running mean is drawn too.
+        step: the number of training steps to mark.
     """
     figure = Figure(figsize=(7.6, 3), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(3, 4.6))
@@ -177,16 +182,20 @@ def prompt_box(
     guidance_scales: Sequence[float] = (1, 2, 3, 5, 8, 12),
     num_inference_steps: int = 12,
 ) -> Panel:
-    """Type a prompt, see a quick picture.
+    """Type a prompt and see a quick picture.
 
     Args:
         base: the pipeline.
-        methods: concepts to attach while drawing, as they are at that moment.
-        prompt: to start with; default: a photo of the first concept, or of a teddy.
-        placeholder: shown while the box is empty.
-        seeds: to choose from.
-        guidance_scales: to choose from; starts at 5 if it is there.
-        num_inference_steps: few, for a preview (ours: 12).
+        methods: concepts to attach while generating; further training is noticed.
+        prompt: the start value; default: a photo of the first concept, or of a teddy.
+        placeholder: shown while the prompt box is empty.
+        seeds: stops of the slider.
+        guidance_scales: stops of the slider, which starts at 5 if that is a stop.
+        num_inference_steps: denoising steps; few, for a preview (ours: 12).
+
+    Raises:
+        PersoError: the first picture cannot be generated, for example because two
+            concepts have the same placeholder.
     """
     if prompt is None:
         word = methods[0].placeholder_token if methods else "teddy"
@@ -209,7 +218,20 @@ def draw_prompt(
     guidance_scale: float,
     num_inference_steps: int = 12,
 ) -> Image.Image:
-    """One picture, enlarged, with what it was made of beside it."""
+    """One enlarged picture, labeled with its prompt, seed and guidance scale.
+
+    Args:
+        base: the pipeline.
+        methods: concepts to attach while generating.
+        prompt: the prompt.
+        seed: of the noise that the picture starts from.
+        guidance_scale: of classifier-free guidance.
+        num_inference_steps: denoising steps.
+
+    Raises:
+        PersoError: two concepts have the same placeholder, or the prompt is so long
+            that a learned word in it would be cut off.
+    """
     with attached(base, *methods):
         (picture,) = generate(
             base, prompt, (seed,), num_inference_steps, guidance_scale

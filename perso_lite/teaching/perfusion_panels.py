@@ -1,8 +1,9 @@
-"""Panels that turn Perfusion's dials: one concept's gate, and the gates of two at once.
+"""Panels for Perfusion's beta and tau: the gate of one concept, and of two at once.
 
 How far a word opens a concept's gate depends on its share s of the concept's i*, which
-the text encoder decides, and on beta and tau, which can be turned without any training
-(`rank_one.py`). So both panels show the gates of a prompt's words beside the picture.
+the text encoder determines, and on the inference parameters beta and tau, which can be
+changed without training (`methods/perfusion/rank_one.py`). Both panels show the gates
+of a prompt's words beside the picture.
 """
 
 from collections.abc import Sequence
@@ -10,16 +11,12 @@ from functools import partial
 
 import torch
 from diffusers import StableDiffusionPipeline
-from ipywidgets import SelectionSlider
 from matplotlib.figure import Figure
 
 from perso_lite.errors import PersoError
 from perso_lite.figures.perfusion import bars_figure, curve_figure
 from perso_lite.method import attached, inference_parameters, state_of
-from perso_lite.methods.perfusion.analysis import (
-    concept_similarity,
-    token_states,
-)
+from perso_lite.methods.perfusion.analysis import concept_similarity, token_states
 from perso_lite.methods.perfusion.joint_edit import joint_edit
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.perfusion.rank_one import EDITS
@@ -44,18 +41,24 @@ def gate_explorer(
     num_inference_steps: int = 10,
     guidance_scale: float = 4.0,
 ) -> Panel:
-    """Turn a concept's dials: see how far each word opens its gate, and the picture.
+    """Vary a concept's inference parameters: see its gate at each word, and a picture.
 
     Args:
         base: the pipeline, without the concept.
-        method: the concept, as it is at that moment; its own dials stay as they are.
-        prompt: to start with; default: a photo of the concept on a beach.
-        seeds: to choose from.
-        betas: to choose from, with the concept's own, where it starts.
-        taus: to choose from, with the concept's own, where it starts.
-        num_inference_steps: few, for a preview (ours: 10).
-        guidance_scale: of the pictures (ours: 4).
+        method: the concept; further training is noticed. Its own parameters do not
+            change.
+        prompt: the start value; default: a photo of the concept on a beach.
+        seeds: stops of the slider.
+        betas: stops of the slider, which starts at the concept's own beta.
+        taus: stops of the slider, which starts at the concept's own tau.
+        num_inference_steps: denoising steps; few, for a preview (ours: 10).
+        guidance_scale: of classifier-free guidance (ours: 4).
+
+    Raises:
+        PersoError: the first picture cannot be generated, for example because the
+            concept is still attached to the pipeline.
     """
+    betas, taus = _sorted_floats(betas), _sorted_floats(taus)
     locked = "trained" if method.trained_keys else "local"
     return Panel(
         partial(draw_gate, base, method, (num_inference_steps, guidance_scale)),
@@ -63,8 +66,8 @@ def gate_explorer(
         prompt=text_box(
             prompt or f"a photo of a {method.placeholder_token} on a beach"
         ),
-        beta=_dial(betas, method.beta),
-        tau=_dial(taus, method.tau),
+        beta=slider(betas, method.beta),
+        tau=slider(taus, method.tau),
         key_locking=choice([locked, "global"], method.key_locking),
         seed=slider(seeds),
     )
@@ -80,7 +83,22 @@ def draw_gate(
     key_locking: str,
     seed: int,
 ) -> Figure:
-    """The gate with the prompt's tokens on it, and the picture, for these dials."""
+    """The gate with the prompt's tokens on it, and the picture.
+
+    Args:
+        base: the pipeline, without the concept.
+        method: the concept; its own inference parameters do not change.
+        sampling: denoising steps and guidance scale.
+        prompt: the prompt.
+        beta: the share at which the gate is half open.
+        tau: the temperature of the gate.
+        key_locking: "local", "trained" or "global"; see `Perfusion`.
+        seed: of the noise that the picture starts from.
+
+    Raises:
+        PersoError: a parameter is out of range, the concept cannot be attached, or the
+            prompt is so long that its word would be cut off.
+    """
     given = {"beta": beta, "tau": tau, "key_locking": key_locking}
     with inference_parameters(method, **given), method.attach(base):
         labels, states, padding = token_states(base, prompt)
@@ -108,22 +126,24 @@ def two_gates(
     num_inference_steps: int = 10,
     guidance_scale: float = 4.0,
 ) -> Panel:
-    """Turn the dials of two concepts, and choose how they are edited jointly.
+    """Vary the inference parameters of two concepts, and choose the joint edit.
 
     Args:
         base: the pipeline, without the concepts.
-        one: a concept, as it is at that moment; its own dials stay as they are.
-        other: another one, attached after the first.
-        prompt: to start with; default: a photo of one next to the other.
-        seeds: to choose from.
-        betas: to choose from, with the concepts' own, where they start.
-        taus: to choose from, for both, with the first one's own, where they start.
-        num_inference_steps: few, for a preview (ours: 10).
-        guidance_scale: of the pictures (ours: 4).
+        one: a concept; further training is noticed. Its own parameters do not change.
+        other: another concept, attached after the first.
+        prompt: the start value; default: a photo of one concept next to the other.
+        seeds: stops of the slider.
+        betas: stops of the two sliders, which start at the concepts' own beta.
+        taus: stops of the slider for both, which starts at the first concept's tau.
+        num_inference_steps: denoising steps; few, for a preview (ours: 10).
+        guidance_scale: of classifier-free guidance (ours: 4).
 
     Raises:
-        PersoError: the two have the same placeholder.
+        PersoError: the two have the same placeholder, or the first picture cannot be
+            generated.
     """
+    betas, taus = _sorted_floats(betas), _sorted_floats(taus)
     words = [method.placeholder_token for method in (one, other)]
     if words[0] == words[1]:
         raise PersoError(
@@ -137,9 +157,9 @@ def two_gates(
         ),
         depends_on=lambda: (state_of(one), state_of(other)),
         prompt=text_box(prompt or f"a photo of a {words[0]} next to a {words[1]}"),
-        beta_one=_dial(betas, one.beta),
-        beta_other=_dial(betas, other.beta),
-        tau=_dial(taus, one.tau),
+        beta_one=slider(betas, one.beta),
+        beta_other=slider(betas, other.beta),
+        tau=slider(taus, one.tau),
         edit=choice(list(EDITS)),
         seed=slider(seeds),
     )
@@ -157,7 +177,24 @@ def draw_two_gates(
     edit: str,
     seed: int,
 ) -> Figure:
-    """Both gates at every word of the prompt, and the picture, for these dials."""
+    """Both gates at every word of the prompt, and the picture.
+
+    Args:
+        base: the pipeline, without the concepts.
+        one: a concept; its own inference parameters do not change.
+        other: another concept, attached after the first.
+        sampling: denoising steps and guidance scale.
+        prompt: the prompt.
+        beta_one: the share at which the first gate is half open.
+        beta_other: the share at which the second gate is half open.
+        tau: the temperature of both gates.
+        edit: a key of `EDITS`, for example "exact".
+        seed: of the noise that the picture starts from.
+
+    Raises:
+        PersoError: a parameter is out of range, the concepts cannot be attached
+            together, or the prompt is so long that a learned word would be cut off.
+    """
     with (
         inference_parameters(one, beta=beta_one, tau=tau),
         inference_parameters(other, beta=beta_other, tau=tau),
@@ -176,7 +213,6 @@ def draw_two_gates(
     return bars_figure(picture, caption, gates[1:-1], labels[1:-1], words, what)
 
 
-def _dial(values: Sequence[float], start: float) -> SelectionSlider:
-    """A slider over the values and the one it starts at."""
-    start = round(start, 6)  # as the slider has its values
-    return slider(sorted({start, *(round(float(v), 6) for v in values)}), start)
+def _sorted_floats(values: Sequence[float]) -> list[float]:
+    """The values in ascending order, each once."""
+    return sorted({float(value) for value in values})

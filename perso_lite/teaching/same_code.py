@@ -1,7 +1,8 @@
-"""Whether two pieces of code are the same code, whatever their layout and comments.
+"""Compare two pieces of code, ignoring layout and comments.
 
-Notebooks show a method's key lines, and the library has them too. They are compared as
-syntax trees: by `check.same` when the cell runs, and by a test without running it.
+Notebooks repeat the key lines of a method from the library. The two versions are
+compared as syntax trees: by `check.same` when the cell runs, and by a test that does
+not run the cell.
 """
 
 import ast
@@ -14,7 +15,7 @@ from collections.abc import Callable
 def same_code(source_a: str, source_b: str) -> bool:
     """Whether two sources are the same code.
 
-    Layout, comments, docstrings, decorators and type hints do not count; names do.
+    Layout, comments, docstrings, decorators and type hints are ignored; names are not.
     """
     return ast.dump(_bare(source_a)) == ast.dump(_bare(source_b))
 
@@ -22,12 +23,12 @@ def same_code(source_a: str, source_b: str) -> bool:
 def definitions(source: str) -> dict[str, ast.AST]:
     """The functions and classes of a source by name, methods as "Class.method".
 
-    They come without what does not count: two are the same code if `ast.dump` says the
-    same of both.
+    Docstrings, decorators and type hints are removed: two definitions are the same
+    code if their `ast.dump` is equal.
     """
     found: dict[str, ast.AST] = {}
     waiting = [("", node) for node in _bare(source).body]
-    for prefix, node in waiting:  # grows on the way
+    for prefix, node in waiting:  # grows during the loop
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found[prefix + node.name] = node
         if isinstance(node, ast.ClassDef):
@@ -36,14 +37,16 @@ def definitions(source: str) -> dict[str, ast.AST]:
 
 
 def definition_of(thing: Callable | type) -> ast.AST:
-    """The bare definition of a function or class, also of one in a notebook's cell.
+    """The definition of a function or class, also of one in a notebook's cell.
+
+    Docstrings, decorators and type hints are removed.
 
     Raises:
         OSError, TypeError, SyntaxError: its source cannot be read.
     """
     if inspect.isclass(thing):
-        # Python looks for a class in its module's file, which a notebook has not; the
-        # methods know the cell.
+        # Python looks for a class in its module's file, which a notebook does not
+        # have; the methods know the file of their cell.
         for method in filter(inspect.isfunction, vars(thing).values()):
             file = inspect.unwrap(method).__code__.co_filename
             there = definitions("".join(linecache.getlines(file)))
@@ -57,10 +60,10 @@ def _bare(source: str) -> ast.Module:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes away what does not count."""
+    """Removes docstrings, decorators and type hints."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Docstrings, decorators and the type a function returns."""
+        """Remove docstrings, decorators and return types."""
         super().generic_visit(node)
         if isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -71,12 +74,12 @@ class _Bare(ast.NodeTransformer):
         return node
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
-        """`x: int` among arguments becomes `x`."""
+        """Turn an argument `x: int` into `x`."""
         node.annotation = None
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
-        """`x: int = 3` becomes `x = 3`, and a field `x: int` becomes `x`."""
+        """Turn `x: int = 3` into `x = 3`, and a field `x: int` into `x`."""
         self.generic_visit(node)
         if node.value is None:
             return ast.Expr(node.target)

@@ -1,4 +1,4 @@
-"""The exercises' solutions: plain functions, each a formula of its notebook."""
+"""Solutions of the exercises: plain functions, each a formula from its notebook."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def cross_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """What the words tell each position of a picture: softmax(Q Kᵀ / √dim) V.
+    """Cross-attention from the positions of a picture to words: softmax(Q Kᵀ / √dim) V.
 
     Args:
         queries: (positions, dim), from the picture.
@@ -23,32 +23,31 @@ def cross_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def guided_noise(unprompted: Tensor, prompted: Tensor, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance: past the prompt, away from no prompt.
+    """Classifier-free guidance: extrapolate from the unprompted to the prompted noise.
 
     Args:
-        unprompted: noise predicted without a prompt, (batch, channels, height,
-            width).
+        unprompted: noise predicted without a prompt, (batch, channels, height, width).
         prompted: noise predicted with the prompt, the same shape.
         guidance_scale: 0 ignores the prompt, 1 follows it, more exaggerates it.
 
     Returns:
-        The noise to take away, the same shape.
+        The guided noise, the same shape.
     """
     return unprompted + guidance_scale * (prompted - unprompted)
 
 
-# -- notebook 02: where words look -----------------------------------------------------
+# -- notebook 02: attention ------------------------------------------------------------
 
 
 def intersection_over_union(heat: Tensor, mask: Tensor) -> Tensor:
-    """How well a word's map covers the thing it names.
+    """Intersection over union of a word's attention map and an object's mask.
 
-    The map is "on" where it reaches half of its own maximum, as in
-    `metrics.attention_against_mask`.
+    The map is "on" where it reaches half of its maximum, as in
+    `attention_against_mask`.
 
     Args:
-        heat: attention that the word gets, (height, width), not negative.
-        mask: where the thing is, bool (height, width).
+        heat: attention to the word, (height, width), not negative.
+        mask: where the object is, bool (height, width).
 
     Returns:
         A number () in [0, 1].
@@ -58,11 +57,11 @@ def intersection_over_union(heat: Tensor, mask: Tensor) -> Tensor:
 
 
 def leaked_share(heat: Tensor, mask: Tensor) -> Tensor:
-    """The share of a word's attention that falls beside the thing it names.
+    """The share of a word's attention that falls outside the object it names.
 
     Args:
-        heat: attention that the word gets, (height, width), not negative.
-        mask: where the thing is, bool (height, width).
+        heat: attention to the word, (height, width), not negative.
+        mask: where the object is, bool (height, width).
 
     Returns:
         A number () in [0, 1].
@@ -76,13 +75,13 @@ def leaked_share(heat: Tensor, mask: Tensor) -> Tensor:
 def inject(
     embeddings: Tensor, input_ids: Tensor, placeholder_id: int, vector: Tensor
 ) -> Tensor:
-    """Let a new word have a vector that the embedding table does not hold.
+    """Replace the embeddings of a new word with a vector that is not in the table.
 
     Args:
-        embeddings: as read from the table, (batch, tokens, dim); left as they are.
-        input_ids: the prompts' tokens, (batch, tokens).
-        placeholder_id: the new word's id.
-        vector: the new word's vector (dim,), which gradients reach.
+        embeddings: from the embedding table, (batch, tokens, dim); not changed.
+        input_ids: token ids of the prompts, (batch, tokens).
+        placeholder_id: token id of the new word.
+        vector: vector of the new word, (dim,); gradients flow back to it.
 
     Returns:
         New embeddings, (batch, tokens, dim).
@@ -97,7 +96,7 @@ def noisy_latents(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     Args:
         latents: (batch, channels, height, width).
         noise: the same shape.
-        alpha_bar: how much of each picture is left at its timestep, (batch,) in [0, 1].
+        alpha_bar: share of signal variance at each timestep, (batch,) in [0, 1].
 
     Returns:
         The same shape as the latents.
@@ -110,12 +109,12 @@ def noisy_latents(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def gate(similarity: Tensor, beta: float, tau: float) -> Tensor:
-    """How loud a concept is where so much of it is found: sigmoid((s - beta) / tau).
+    """The gate of a concept as a function of similarity: sigmoid((s - beta) / tau).
 
     Args:
-        similarity: the share of i* in text states, any shape; 1 for i* itself.
-        beta: where the gate is half open.
-        tau: how soft it is, positive.
+        similarity: the share s of i* in text states, any shape; 1 for i* itself.
+        beta: the share at which the gate is half open.
+        tau: the temperature, positive; larger is softer.
 
     Returns:
         Numbers in [0, 1], the same shape.
@@ -124,7 +123,7 @@ def gate(similarity: Tensor, beta: float, tau: float) -> Tensor:
 
 
 def rest(states: Tensor, target_input: Tensor, inverse: Tensor) -> Tensor:
-    """What is left of text states without one concept: e - s i*.
+    """Remove the component of one concept from text states: e - s i*.
 
     The share s = <i*, e> / <i*, i*> is measured in the metric <a, b> = a^T C^-1 b.
 
@@ -145,7 +144,7 @@ def rest(states: Tensor, target_input: Tensor, inverse: Tensor) -> Tensor:
 
 
 def waves(points: Tensor, frequencies: Tensor) -> Tensor:
-    """Points as waves of length one: (sin W p, cos W p) / |.|.
+    """Fourier features of points, normalized to length 1: (sin W p, cos W p) / |.|.
 
     Args:
         points: (points, 2), timestep and layer.
@@ -160,11 +159,11 @@ def waves(points: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def first_units(hidden: Tensor, kept: Tensor) -> Tensor:
-    """Nested dropout: of each row only the first units, the others zero.
+    """Nested dropout: keep the first units of each row and set the others to zero.
 
     Args:
         hidden: (batch, units).
-        kept: how many to keep of each row, (batch,) from 0 to units.
+        kept: number of units to keep per row, (batch,) from 0 to units.
 
     Returns:
         The same shape as hidden.
@@ -174,12 +173,12 @@ def first_units(hidden: Tensor, kept: Tensor) -> Tensor:
 
 
 def bypassed(state: Tensor, bypass: Tensor, alpha: float) -> Tensor:
-    """A text state moved by a share of its own length: H + alpha |H| b / |b|.
+    """The textual bypass, scaled relative to the text state: H + alpha |H| b / |b|.
 
     Args:
         state: H, (batch, dim).
-        bypass: b, (batch, dim), of any length but 0.
-        alpha: the step's length, as a share of that of the state.
+        bypass: b, (batch, dim), of any length except 0.
+        alpha: length of the step, relative to that of the state.
 
     Returns:
         (batch, dim).

@@ -1,9 +1,9 @@
-"""The language of the world: scenes become captions, captions become scenes' words.
+"""The language of the world: from a scene to a caption, and back to its attributes.
 
-The grammar is closed: every caption is built from the word lists below, and `parse`
-reads back exactly the attributes that `caption` put in. Synonyms, word order and the
-carrier phrases of the usual Textual Inversion templates vary, so a model sees each fact
-said in several ways.
+The grammar is closed: every caption is built from the word lists of words.py, and
+`parse` reads back exactly the attributes that `caption` put in. Synonyms, word order
+and the carrier phrases of the usual Textual Inversion templates vary, so a model sees
+each fact in several wordings.
 """
 
 import random
@@ -31,7 +31,7 @@ from perso_lite.world.words import (
 
 @dataclass(frozen=True)
 class Words:
-    """What a caption says; `None` means not mentioned.
+    """The attributes in a caption; `None` means not mentioned.
 
     Things are tuples (class, color, pattern, accessory, name, expression), from left to
     right or from top to bottom.
@@ -45,26 +45,26 @@ class Words:
 
 
 def pick(options: tuple[str, ...], rng: random.Random) -> str:
-    """The usual word six times in ten, else any of its synonyms."""
+    """The usual word six times in ten, otherwise any of the options."""
     return options[0] if rng.random() < 0.6 else rng.choice(options)
 
 
-def said_class(thing: Thing) -> str:
-    """The class word, or the word for its family if the caption is that vague."""
+def caption_class(thing: Thing) -> str:
+    """The class word, or its family's word if the caption names only the family."""
     return FAMILY_OF[thing.class_word] if thing.family else thing.class_word
 
 
 def words_of(scene: Scene) -> Words:
-    """What a caption of this scene has to say."""
+    """The attributes that a caption of this scene contains."""
     things = tuple(
-        (said_class(t), t.color, t.pattern, t.accessory, t.name, t.expression)
+        (caption_class(t), t.color, t.pattern, t.accessory, t.name, t.expression)
         for t in scene.things
     )
     return Words(things, scene.place, scene.style, scene.augmentation, scene.relation)
 
 
 def noun_phrase(thing: Thing, rng: random.Random, article: str | None = None) -> str:
-    """A thing without what it wears: "a red striped cat", "smiling skusis segick"."""
+    """A thing without its accessory: "a red striped cat", "smiling skusis segick"."""
     words = []
     if thing.expression:
         words.append(pick(EXPRESSION_WORDS[thing.expression], rng))
@@ -74,14 +74,14 @@ def noun_phrase(thing: Thing, rng: random.Random, article: str | None = None) ->
         words.append(pick(COLOR_WORDS[thing.color], rng))
     if thing.pattern:
         words.append(pick(PATTERN_WORDS[thing.pattern], rng))
-    words.append(pick(CLASS_WORDS[said_class(thing)], rng))
+    words.append(pick(CLASS_WORDS[caption_class(thing)], rng))
     if article is None:
         article = "an" if words[0][0] in "aeiou" else "a"
     return " ".join([article, *words]).strip()
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """One of the many ways to say what a scene shows."""
+    """A caption of a scene, in one of its many wordings."""
     first = scene.things[0]
     if scene.style:
         prefix = pick(STYLE_PREFIXES[scene.style], rng)
@@ -100,7 +100,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
         parts += [noun_phrase(scene.things[2], rng)]
     worn = [t.accessory for t in scene.things]
     details = [pick(ACCESSORY_PHRASES[worn[-1]], rng)] if worn[-1] else []
-    if worn[0] and len(worn) > 1:  # said where it belongs: right after the first thing
+    if worn[0] and len(worn) > 1:  # it follows the first thing directly
         parts[1] += " " + pick(ACCESSORY_PHRASES[worn[0]], rng)
     if scene.place:
         details.append(pick(PLACE_PHRASES[scene.place], rng))
@@ -138,7 +138,7 @@ def _parse_thing(text: str) -> tuple:
 
 
 def parse(text: str) -> Words:
-    """Read a caption back into the attributes that made it."""
+    """Read a caption back into its attributes."""
     augmentation, text = _lookup(
         {k: tuple(", " + p for p in v) for k, v in AUGMENTATION_PHRASES.items()},
         text.replace(",", " ,"),
@@ -170,9 +170,9 @@ def vocabulary() -> list[str]:
 
 
 def altered(scene: Scene, rng: random.Random) -> Scene:
-    """The same scene with one fact changed that its caption states.
+    """The same scene with one fact of its caption changed.
 
-    A text encoder that has to tell such pairs apart must read every word.
+    To distinguish such pairs, a text encoder must read every word.
     """
     which = rng.randrange(len(scene.things))
     thing = scene.things[which]

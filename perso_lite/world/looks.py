@@ -1,9 +1,9 @@
-"""What makes one toy differ from its sisters, and what all toys share.
+"""What makes one toy differ from others of its class, and what all toys share.
 
 A `Look` is twelve numbers in [0, 1] that no caption ever mentions (ears, limbs, muzzle,
-eyes, hues), a main and an accent colour, a pattern, and a *mark* without a word (a
-badge, a diamond, a patch, a band). The first thing a caption can say about a toy is its
-class; colour and pattern come next; the rest is what personalization has to learn.
+eyes, hues), a main and an accent color, a pattern, and a *mark* without a word (a
+badge, a diamond, a patch, a band). A caption can name a toy's class, color and pattern;
+the rest is what personalization has to learn.
 """
 
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ class Look:
     mark_color: Tensor
 
     def between(self, index: int, low: float, high: float) -> Tensor:
-        """Number `index` of the look, stretched to [low, high], `(batch,)`."""
+        """Number `index` of the look, scaled to [low, high], `(batch,)`."""
         return low + (high - low) * self.numbers[:, index]
 
     def coat(self) -> dict:
-        """Arguments that give a shape the main colour and the pattern."""
+        """Arguments that give a shape the main color and the pattern."""
         frequency = 3.0 + 2.0 * self.numbers[:, 11]
         return dict(
             color=self.main,
@@ -64,14 +64,23 @@ class Anchors:
 
 
 def contrast(color: Tensor) -> Tensor:
-    """A second colour `(batch, 3)` that can be told from the first: pale or dark."""
+    """A second color `(batch, 3)` that differs clearly from the first: pale or dark."""
     light = color.mean(1, keepdim=True) > 0.62
     pale = 0.25 * color + 0.75 * torch.tensor(WHITE, device=color.device)
     return torch.where(light, 0.45 * color, pale)
 
 
 def eyes(d: Drawing, look: Look, x: Number, y: Number, apart: Number, size: Number):
-    """Two eyes of one of three kinds (buttons, round white ones, tall ones)."""
+    """Draw two eyes of one of three kinds (buttons, round white ones, tall ones).
+
+    Args:
+        d: the drawing to add to.
+        look: its number 6 chooses the kind.
+        x: middle between the eyes.
+        y: their height.
+        apart: half their distance.
+        size: about half their width.
+    """
     kind = look.numbers[:, 6]
     white = (kind > 0.33).float()
     tall = 1 + 0.35 * (kind > 0.66).float()
@@ -83,7 +92,15 @@ def eyes(d: Drawing, look: Look, x: Number, y: Number, apart: Number, size: Numb
 
 
 def mark(d: Drawing, look: Look, x: Number, y: Number, size: Number):
-    """The wordless mark: at most one of the four shapes is visible."""
+    """Draw the mark without a word: at most one of the four shapes is visible.
+
+    Args:
+        d: the drawing to add to.
+        look: has the mark's kind and color.
+        x: center of the mark.
+        y: center of the mark.
+        size: radius of a badge; the other shapes are larger.
+    """
     color = look.mark_color
 
     def shown(name: str) -> Tensor:

@@ -1,8 +1,8 @@
-"""The world's own answer to a prompt: what a perfect model would have drawn.
+"""What a perfect model would draw for a prompt.
 
-A prompt in the world's words becomes a scene again, and a scene can be painted. What
-the prompt does not say is drawn at random, as in pretraining, except for the thing that
-a placeholder stands for: it is the very toy or person of a concept.
+A prompt in the world's words is read back into a scene, and the scene is painted. What
+the prompt leaves open is drawn at random, as in pretraining. A placeholder's thing is
+exactly the toy or person of its concept.
 """
 
 import functools
@@ -23,7 +23,7 @@ from perso_lite.world.toys import FAMILIES, FAMILY_OF
 
 
 class PaintedConcept(Protocol):
-    """What has to be known of a concept to paint it again."""
+    """The parts of a concept that are needed to paint it again."""
 
     name: str
     class_word: str
@@ -31,26 +31,27 @@ class PaintedConcept(Protocol):
     truth: dict[str, Any] | None
 
 
-SOMETHING = "it"  # no word of the world: stands for the placeholder in a sentence
+SOMETHING = "it"  # not a word of the world; it replaces a placeholder
 
 
 def read_prompt(
     prompt: str, placeholder_token: str | None = None, class_word: str | None = None
 ) -> tuple[Words, list[int]]:
-    """What a prompt says, and which of its things the placeholder stands for.
+    """The attributes in a prompt, and which of its things are the placeholder's.
 
     Args:
         prompt: in the world's words, for example "a <toy> next to a red teddy".
-        placeholder_token: for example "<toy>"; default: there is none.
-        class_word: what is read in its place, for example "teddy". Where the prompt
-            says both ("a <toy> teddy"), they are one thing.
+        placeholder_token: for example "<toy>"; default: none.
+        class_word: replaces the placeholder, for example "teddy". If the prompt has
+            both ("a <toy> teddy"), they are one thing.
 
     Returns:
-        The words, and indices into `words.things` (none without a placeholder).
+        The attributes, and indices of the placeholder's things in `words.things`
+        (empty without a placeholder).
 
     Raises:
-        PersoError: the prompt has a word that the world does not know, a thing
-            without a class, or more than three things.
+        PersoError: the prompt has a word that is not in the world's vocabulary, a
+            thing without a class, or more than three things.
     """
     prompt, sentence = prompt.lower(), prompt.lower()
     if placeholder_token and class_word:
@@ -73,7 +74,7 @@ def read_prompt(
 
 
 def _check_words(sentence: str) -> None:
-    """Refuse a sentence with a word nothing would be painted for."""
+    """Refuse a sentence with a word outside the vocabulary."""
     spaced = sentence.replace("-", " - ").replace(",", " , ")
     strange = [word for word in spaced.split() if word not in _known_words()]
     if strange:
@@ -89,13 +90,13 @@ def _known_words() -> frozenset[str]:
     return frozenset(vocabulary())
 
 
-def thing_said(said: tuple, rng: random.Random) -> Thing:
-    """A thing with what the prompt says of it; the rest of it is drawn at random.
+def thing_from_words(words: tuple, rng: random.Random) -> Thing:
+    """A thing with the attributes in the prompt; the rest is drawn at random.
 
-    `said` is one of `Words.things`. "An animal" becomes any of that family, "a person"
-    a stranger, and a name the face of the person who has it.
+    `words` is one of `Words.things`. "An animal" becomes any member of that family, "a
+    person" a stranger, and a name the face of the person with that name.
     """
-    class_word, color, pattern, accessory, name, expression = said
+    class_word, color, pattern, accessory, name, expression = words
     family = class_word in FAMILIES
     if family:
         members = [toy for toy, other in FAMILY_OF.items() if other == class_word]
@@ -111,9 +112,9 @@ def thing_said(said: tuple, rng: random.Random) -> Thing:
     )
 
 
-def thing_itself(thing: Thing, said: tuple) -> Thing:
-    """A concept's own toy or person, changed only in what the prompt says of it."""
-    class_word, color, pattern, accessory, _, expression = said
+def thing_of_concept(thing: Thing, words: tuple) -> Thing:
+    """A concept's toy or person, changed only in the attributes in the prompt."""
+    class_word, color, pattern, accessory, _, expression = words
     return replace(
         thing,
         family=class_word in FAMILIES,
@@ -131,18 +132,17 @@ def scene_for(
     placeholder_token: str | None = None,
     class_word: str | None = None,
 ) -> Scene:
-    """A scene that shows everything a prompt says.
+    """A scene that shows everything in a prompt.
 
     Args:
         prompt: in the world's words, with or without a placeholder.
         rng: draws what the prompt leaves open, as in pretraining.
-        thing: the toy or person that the placeholder stands for; default: any of its
-            class.
-        placeholder_token: for example "<toy>"; default: there is none.
-        class_word: read in its place (default: the thing's own).
+        thing: the placeholder's toy or person; default: any of its class.
+        placeholder_token: for example "<toy>"; default: none.
+        class_word: replaces the placeholder; default: the class of `thing`.
 
     Raises:
-        PersoError: the prompt cannot be read, or says no placeholder for `thing`.
+        PersoError: the prompt cannot be read, or has no placeholder for `thing`.
     """
     if class_word is None and thing is not None:
         class_word = thing.class_word
@@ -152,10 +152,10 @@ def scene_for(
             f'"{prompt}" does not say which of its things is the concept: put its '
             f"placeholder ({placeholder_token}) where the concept belongs."
         )
-    things = [thing_said(said, rng) for said in words.things]
+    things = [thing_from_words(described, rng) for described in words.things]
     if thing is not None:
         for i in ours:
-            things[i] = thing_itself(thing, words.things[i])
+            things[i] = thing_of_concept(thing, words.things[i])
     return Scene(
         tuple(things),
         words.place,
@@ -179,18 +179,19 @@ def true_pictures(
 
     Args:
         prompt: in the world's words.
-        count: pictures, each with other details.
+        count: number of pictures; each has other details.
         seed: of the details.
-        size: pixels a side (ours: 64).
-        concept: a shipped concept, which the placeholder stands for.
+        size: pixels per side (ours: 64).
+        concept: the placeholder's concept, a shipped one; default: none.
         placeholder_token: default: the concept's.
 
     Returns:
-        Pictures `(count, 3, size, size)` in [0, 1], and masks
-        `(count, 1, size, size)` of the concept's thing, otherwise of the first.
+        Pictures `(count, 3, size, size)` in [0, 1], and masks `(count, 1, size, size)`
+        in [0, 1] of the concept, or of the first thing if there is no concept.
 
     Raises:
-        PersoError: the prompt cannot be read, or nobody knows the concept's truth.
+        PersoError: the prompt cannot be read or lacks the placeholder, or the concept
+            has no `truth`.
     """
     thing = class_word = None
     if concept is not None:
@@ -207,5 +208,5 @@ def true_pictures(
     ]
     pictures, masks = render(scenes, size)
     _, ours = read_prompt(prompt, placeholder_token, class_word)
-    which = ours[0] if ours else 0
-    return pictures.clamp(0, 1), masks[:, which : which + 1].clamp(0, 1)
+    index = ours[0] if ours else 0
+    return pictures.clamp(0, 1), masks[:, index : index + 1].clamp(0, 1)

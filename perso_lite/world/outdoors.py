@@ -36,6 +36,15 @@ def beach(d: Drawing, mood: Tensor) -> None:
 
 
 def pine(d: Drawing, x: Number, y: Number, size: Number, color: Color) -> None:
+    """Draw a pine.
+
+    Args:
+        d: the drawing to add to.
+        x: its middle.
+        y: the middle of its trunk.
+        size: its height is about one and a third of it.
+        color: of the branches.
+    """
     d.add(x, y, size * 0.08, size * 0.25, n=6, color=(0.42, 0.28, 0.18))
     for lift, width in ((0.35, 0.42), (0.7, 0.32)):
         d.add(

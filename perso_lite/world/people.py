@@ -1,10 +1,10 @@
 """People: portraits from eighteen continuous numbers, and four hundred invented names.
 
-A person is a point theta in [0, 1]^18; expression, hat, place and style are up to the
-caption. Names are two invented words. As in the list that Celeb Basis published (646
-names made of 409 first and 542 second tokens), first and last words are shared between
-people: 400 names here use about 250 first and 335 last words. A person's face does not
-depend on how the name sounds, so a model has to learn every one of them.
+A person is a point theta in [0, 1]^18; the caption chooses expression, hat, place and
+style. Names are two invented words. As in the list that Celeb Basis published (646
+names made of 409 first and 542 second tokens), people share first and last words: the
+400 names here use about 250 first and 335 last words. Faces do not depend on names, so
+a model has to learn each person.
 """
 
 import functools
@@ -38,7 +38,7 @@ SHIRTS = (
 
 
 def blend(colors: tuple, amount: Tensor) -> Tensor:
-    """A colour `(batch, 3)` on the line through `colors`; `amount` runs from 0 to 1."""
+    """A color `(batch, 3)` on the line through `colors`; `amount` runs from 0 to 1."""
     stops = torch.tensor(colors, device=amount.device)
     position = amount.clamp(0, 1) * (len(colors) - 1)
     low = position.floor().clamp(max=len(colors) - 2)
@@ -92,7 +92,15 @@ def person(d: Drawing, theta: Tensor, expression: Tensor) -> Anchors:
 def features(
     d: Drawing, t: dict[str, Tensor], skin: Tensor, hair: Tensor, expression: Tensor
 ) -> None:
-    """Freckles, eyes, brows, nose and mouth."""
+    """Draw freckles, eyes, brows, nose and mouth.
+
+    Args:
+        d: the drawing to add to.
+        t: the face parameters by name, each `(batch,)` in [0, 1].
+        skin: color `(batch, 3)`.
+        hair: color `(batch, 3)`, also of the brows.
+        expression: `(batch,)` indices into `EXPRESSIONS`.
+    """
     spots = ((t["freckles"] - 0.6) * 2.5).clamp(0, 1)
     for x, y in ((0.18, 0.07), (0.26, 0.1), (0.21, 0.14)):
         d.pair(x, y, 0.022, color=skin * 0.68, opacity=spots, shade=0)
@@ -107,7 +115,7 @@ def features(
 
 
 def showing(expression: Tensor, *names: str) -> Tensor:
-    """1 where the expression is one of these, else 0, `(batch,)`."""
+    """1 where the expression is one of these, otherwise 0, `(batch,)`."""
     return sum((expression == EXPRESSIONS.index(name)).float() for name in names)
 
 

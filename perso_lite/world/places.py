@@ -1,6 +1,6 @@
 """Twelve places and a plain studio, each one function from a mood to shapes.
 
-Places fill the whole picture and are drawn first; things stand in front of them.
+Places fill the whole picture and are drawn before the things.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,7 @@
-"""Scenes become pictures and masks, a batch at a time.
+"""Scenes become pictures and masks, one batch at a time.
 
-All pictures whose thing is of one class (or whose place is the same) are drawn by one
-call of that class's function; their shapes are then laid side by side and painted
-together.
+All things of a class, and all places of a kind, are drawn by one call of the function
+for it. The shapes are then put back in the order of the pictures and painted together.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,10 +24,10 @@ from perso_lite.world.toys import TOYS
 def _grouped(
     keys: Sequence[str], draw: Callable[[str, Tensor], Tensor], device: torch.device
 ) -> Tensor:
-    """Call `draw` once per distinct key and lay the results back in order.
+    """Call `draw` once per distinct key and put the results back in order.
 
     `draw(key, rows)` returns shapes `(len(rows), shapes, fields)`; shorter lists are
-    filled up with invisible shapes.
+    padded with invisible shapes.
     """
     parts = []
     for key in dict.fromkeys(keys):
@@ -49,14 +48,14 @@ def _tensor(values: Sequence, device: torch.device) -> Tensor:
 
 
 def looks(things: Sequence[Thing], device: torch.device) -> Look:
-    """The looks of toys; a colour that was asked for replaces the main one."""
+    """The looks of toys; a color from the caption replaces the main one."""
     instances = [thing.instance for thing in things]
     numbers = _tensor([i.numbers for i in instances], device)
-    asked = _tensor([COLORS.get(t.color, t.instance.main) for t in things], device)
+    main = _tensor([COLORS.get(t.color, t.instance.main) for t in things], device)
     wobble = 0.92 + 0.16 * numbers[:, 10:11]
     return Look(
         numbers,
-        (asked * wobble).clamp(0, 1),
+        (main * wobble).clamp(0, 1),
         _tensor([i.accent for i in instances], device),
         _tensor([PATTERNS.index(t.pattern or "plain") for t in things], device),
         _tensor([MARKS.index(i.mark) for i in instances], device),
@@ -73,8 +72,8 @@ def thing_shapes(
 ) -> tuple[Tensor, Tensor]:
     """Toys or people with shadow and accessory, in their own frame.
 
-    Returns their shapes `(batch, shapes, fields)` and the height of their top
-    `(batch,)`.
+    Returns:
+        Shapes `(batch, shapes, fields)`, and the y of each thing's top `(batch,)`.
     """
     batch, look = len(things), looks(things, device)
     anchors: dict[str, list[Tensor]] = {
@@ -128,7 +127,7 @@ def thing_shapes(
 
 
 def layout(scene: Scene) -> list[tuple[float, float, float, float]]:
-    """Where each thing of a scene stands: (x, y, scale, flip), furthest back first."""
+    """Position of each thing of a scene: (x, y, scale, flip), in the scene's order."""
     jx, jy, js, jf = scene.framing
     x, y, scale = (jx - 0.5) * 0.3, 0.24 + (jy - 0.5) * 0.12, 0.62 + 0.12 * js
     flip = -1.0 if jf > 0.75 and scene.things[0].class_word != "person" else 1.0
@@ -168,7 +167,7 @@ def scene_shapes(scenes: Sequence[Scene], device: torch.device) -> Tensor:
     for k in reversed(range(len(scenes[0].things))):
         shapes, top = thing_shapes([s.things[k] for s in scenes], k + 1, device)
         x, y, scale, flip = _tensor([p[k] for p in positions], device).unbind(1)
-        if len(parts) > 1:  # a thing "on" another stands on the one just placed
+        if len(parts) > 1:  # a thing "on" another goes on top of the one just placed
             y = y + stacked * (below - 0.92 * scale - y)
         below = y + scale * top
         parts.append(placed(shapes, x, y, scale, flip))
@@ -182,7 +181,7 @@ def scene_shapes(scenes: Sequence[Scene], device: torch.device) -> Tensor:
 
 
 def finish(scene: Scene, picture: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Style and worded augmentation of one picture `(3, size, size)` and its masks."""
+    """Style and augment one picture `(3, size, size)` and its masks."""
     if scene.style:
         picture = STYLES[scene.style](picture[None])[0]
     if scene.augmentation == "upside down":
@@ -203,10 +202,16 @@ def render(
 ) -> tuple[Tensor, Tensor]:
     """Paint scenes.
 
+    Args:
+        scenes: to paint.
+        size: pixels per side (ours: 64).
+        device: to paint on.
+        chunk: pictures painted together.
+
     Returns:
         Pictures `(len(scenes), 3, size, size)` in [0, 1], and masks
-        `(len(scenes), 3, size, size)`: channel k is what is visible of thing k
-        (without its accessory), empty where a scene has fewer things.
+        `(len(scenes), 3, size, size)` in [0, 1]: channel k is the visible part of
+        thing k without its accessory, and 0 where a scene has fewer things.
     """
     device = torch.device(device)
     pictures = torch.empty(len(scenes), 3, size, size, device=device)

@@ -1,9 +1,9 @@
-"""A scene says what is in a picture.
+"""A scene describes what is in a picture.
 
-Fields that are `None` are not mentioned by the caption: an unmentioned colour is any
-colour, an unmentioned pattern or accessory is absent, an unmentioned place is a plain
-studio. `sample_scene` draws scenes for pretraining; the combinations of class, place
-and accessory that `held_out` names never occur there.
+Fields that are `None` are not mentioned by the caption: an unmentioned color is any
+color, an unmentioned pattern or accessory is absent, an unmentioned place is a plain
+studio. `sample_scene` draws scenes for pretraining. They never contain the combinations
+of class, place and accessory for which `held_out` is true.
 """
 
 import colorsys
@@ -41,10 +41,10 @@ RELATIONS = ("and", "next to", "on")
 
 @dataclass(frozen=True)
 class Instance:
-    """What makes one toy itself; no caption mentions any of it."""
+    """The identity of one toy; no caption mentions any of it."""
 
     numbers: tuple[float, ...]  # LOOK_NUMBERS of them, in [0, 1]
-    main: tuple[float, float, float]  # used when no colour is asked for
+    main: tuple[float, float, float]  # used if the caption has no color
     accent: tuple[float, float, float]
     mark: str
     mark_color: tuple[float, float, float]
@@ -52,11 +52,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Thing:
-    """One toy or person in a scene, with what a caption may say about it."""
+    """One toy or person in a scene, with the attributes a caption may mention."""
 
     class_word: str  # one of TOYS, or "person"
     instance: Instance
-    family: bool = False  # the caption says "an animal" instead of "a cat"
+    family: bool = False  # the caption has "an animal" instead of "a cat"
     color: str | None = None
     pattern: str | None = None
     accessory: str | None = None
@@ -67,9 +67,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture: one to three things, and what a caption may say about the rest.
+    """One picture: one to three things, and what else a caption may mention.
 
-    `mood` moves the place's wordless details, `framing` is (x, y, scale, flip) jitter.
+    `mood` moves details of the place that have no words, `framing` is jitter of
+    (x, y, scale, flip).
     """
 
     things: tuple[Thing, ...]
@@ -91,7 +92,7 @@ def held_out(class_word: str, place: str | None, accessory: str | None) -> bool:
 
 
 def sample_instance(rng: random.Random) -> Instance:
-    """A new toy's wordless self."""
+    """The identity of a new toy."""
     hue, strength = rng.random(), rng.uniform(0.25, 0.85)
     main = colorsys.hsv_to_rgb(hue, strength, rng.uniform(0.35, 0.98))
     accent = colorsys.hsv_to_rgb(
@@ -108,7 +109,7 @@ def sample_instance(rng: random.Random) -> Instance:
 
 
 def sample_thing(rng: random.Random, simple: bool = False) -> Thing:
-    """A toy with what a caption says of it; `simple` toys wear nothing."""
+    """A toy with its attributes; `simple` ones have no pattern and no accessory."""
     return Thing(
         rng.choice(list(TOYS)),
         sample_instance(rng),

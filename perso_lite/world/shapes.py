@@ -5,15 +5,15 @@ superellipses
 
     (|u/a|^n + |v/b|^n)^(1/n) <= 1
 
-with a centre, a rotation, a taper (which makes triangles and trapezoids of boxes), a
+with a center, a rotation, a taper (which makes triangles and trapezoids of boxes), a
 hollow (which makes rings and handles), a cut (which makes domes and smiles) and a
-colour with an optional pattern. The edge is soft through the signed distance, so
-pictures are smooth at any resolution, and the mask of a thing is exact because we know
-which shapes belong to it.
+color with an optional pattern. The signed distance makes the edge soft, so pictures
+are smooth at any resolution. The mask of a thing is exact because we know which shapes
+belong to it.
 
 Everything is batched: a `Drawing` holds the shapes of a whole batch of pictures, each
 number of a shape is a tensor `(batch,)`, and `paint` turns the drawing into pixels
-`(batch, 3, size, size)` on whatever device the numbers live.
+`(batch, 3, size, size)` on the device of the numbers.
 """
 
 import math
@@ -72,31 +72,55 @@ class Drawing:
     ) -> None:
         """Put one shape on top of all earlier ones.
 
-        `a`, `b` are half width and half height, `angle` turns clockwise in radians,
-        `taper` in [-1, 1] narrows the top (positive) or the bottom (negative),
-        `hollow` is the thickness of a ring (0: filled), `bottom` in [-1, 1] is the
-        fraction of the half height below which nothing is kept (0: a dome, 1: all),
-        `shade` brightens the top and darkens the bottom, `soft` widens the edge. Every
-        number may be a tensor `(batch,)`; colours are three floats or a tensor
+        Every number may be a tensor `(batch,)`; colors are three floats or a tensor
         `(batch, 3)`, in [0, 1].
+
+        Args:
+            x: center, from -1 (left) to 1.
+            y: center, from -1 (top) to 1.
+            a: half width.
+            b: half height; default: `a`.
+            color: of the shape.
+            color2: of its pattern; default: `color`.
+            n: exponent of the superellipse (2: an ellipse, large: a box).
+            angle: clockwise rotation in radians.
+            taper: in [-1, 1]; narrows the top (positive) or the bottom (negative).
+            hollow: thickness of a ring (0: filled).
+            bottom: in [-1, 1]; nothing is kept below this fraction of the half height
+                (0: a dome, 1: all).
+            opacity: in [0, 1].
+            shade: brightens the top and darkens the bottom.
+            soft: additional width of the edge.
+            pattern: index into `PATTERNS`.
+            frequency: of the pattern.
+            owner: number of the mask the shape belongs to, from 1 (0: none).
         """
         b = a if b is None else b
         color = self._color(color)
         color2 = color if color2 is None else self._color(color2)
-        front = [x, y, a, b, n, angle, taper, hollow, bottom, opacity, shade, soft]
-        back = [pattern, frequency, owner]
+        before_colors = [x, y, a, b, n, angle, taper, hollow, bottom]
+        before_colors += [opacity, shade, soft]
+        after_colors = [pattern, frequency, owner]
         self.rows.append(
             torch.stack(
-                [self._number(v) for v in front]
+                [self._number(v) for v in before_colors]
                 + list(color.unbind(1))
                 + list(color2.unbind(1))
-                + [self._number(v) for v in back],
+                + [self._number(v) for v in after_colors],
                 dim=1,
             )
         )
 
     def pair(self, x: Number, y: Number, a: Number, b: Number | None = None, **kw):
-        """Two mirrored shapes, left and right of the vertical axis."""
+        """Two mirrored shapes, left and right of the vertical axis.
+
+        Args:
+            x: center of the right one, as in `add`.
+            y: center of both.
+            a: half width.
+            b: half height; default: `a`.
+            kw: the other arguments of `add`; `angle` is that of the right one.
+        """
         angle = kw.pop("angle", 0.0)
         self.add(-x, y, a, b, angle=-angle, **kw)
         self.add(x, y, a, b, angle=angle, **kw)
@@ -119,10 +143,14 @@ class Drawing:
 def placed(
     shapes: Tensor, x: Number, y: Number, scale: Number, flip: Number = 1.0
 ) -> Tensor:
-    """Move shapes `(batch, shapes, fields)` from their own frame into the picture.
+    """Move shapes from their own frame into the picture.
 
-    `x`, `y`, `scale` and `flip` (1 or -1: mirrored left to right) are numbers or
-    tensors `(batch,)`.
+    Args:
+        shapes: `(batch, shapes, fields)`.
+        x: the frame's origin in the picture, a number or `(batch,)`.
+        y: the same for y.
+        scale: of the frame, a number or `(batch,)`.
+        flip: 1, or -1 to mirror left and right; a number or `(batch,)`.
     """
 
     def column(value: Number) -> Tensor:
@@ -142,9 +170,15 @@ def placed(
 def coverage(shape: dict[str, Tensor], x: Tensor, y: Tensor, pixel: float):
     """How much of each pixel one shape covers, and where the pixel lies in the shape.
 
-    `shape` maps field names to `(batch, 1, 1)`; `x`, `y` are the pixel centres
-    `(size, size)`; `pixel` is the width of a pixel. Returns three tensors
-    `(batch, size, size)`: the coverage in [0, 1] and the shape's own coordinates u, v.
+    Args:
+        shape: `(batch, 1, 1)` by field name.
+        x: of the pixel centers, `(size, size)`.
+        y: of the pixel centers, `(size, size)`.
+        pixel: width of a pixel.
+
+    Returns:
+        Three tensors `(batch, size, size)`: the coverage in [0, 1] and the shape's own
+        coordinates u, v.
     """
     dx, dy = x - shape["x"], y - shape["y"]
     cos, sin = torch.cos(shape["angle"]), torch.sin(shape["angle"])
@@ -168,7 +202,7 @@ def coverage(shape: dict[str, Tensor], x: Tensor, y: Tensor, pixel: float):
 
 
 def pattern_amount(shape: dict[str, Tensor], u: Tensor, v: Tensor) -> Tensor:
-    """How much of the second colour shows at each pixel, `(batch, size, size)`."""
+    """Share of the second color at each pixel, `(batch, size, size)` in [0, 1]."""
     kind, k = shape["pattern"], shape["frequency"] * math.pi
     across, along = torch.sin(k * (v + 0.3 * u)), torch.sin(k * u)
     spots = torch.sin(k * u + 0.8) * torch.sin(k * v + 0.3)
@@ -183,15 +217,15 @@ def pattern_amount(shape: dict[str, Tensor], u: Tensor, v: Tensor) -> Tensor:
 
 
 def boxes(shapes: Tensor, size: int) -> list[tuple[slice, slice]]:
-    """Per shape, the rows and columns of pixels that it may touch in any picture."""
+    """For each shape, the rows and columns of pixels that it may touch anywhere."""
     field = {name: shapes[..., c] for name, c in COLUMN.items()}
     reach = torch.hypot(field["a"] * (1 + field["taper"].abs()), field["b"])
     reach = reach + field["soft"] + 10 / size
     reach = torch.where(field["opacity"] > 0, reach, -4.0)
     edges = []
-    for centre in (field["y"], field["x"]):
-        low = ((centre - reach).amin(0) + 1) * size / 2
-        high = ((centre + reach).amax(0) + 1) * size / 2
+    for center in (field["y"], field["x"]):
+        low = ((center - reach).amin(0) + 1) * size / 2
+        high = ((center + reach).amax(0) + 1) * size / 2
         edges += [low.floor().clamp(0, size), high.ceil().clamp(0, size)]
     corners = torch.stack(edges, dim=1).int().tolist()  # the only wait for a GPU
     return [(slice(y0, y1), slice(x0, x1)) for y0, y1, x0, x1 in corners]
@@ -203,16 +237,16 @@ def paint(shapes: Tensor, size: int, owners: int = 0) -> tuple[Tensor, Tensor]:
     Args:
         shapes: `(batch, shapes, len(FIELDS))`, the first one furthest back.
         size: width and height of the pictures in pixels.
-        owners: how many masks to make; mask k shows what is visible of the shapes
-            whose owner is k + 1.
+        owners: number of masks; mask k is the visible part of the shapes whose owner
+            is k + 1.
 
     Returns:
         Pictures `(batch, 3, size, size)` in [0, 1] and masks `(batch, owners, size,
         size)` in [0, 1].
     """
     pixel = 2 / size
-    centres = (torch.arange(size, device=shapes.device) + 0.5) * pixel - 1
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    centers = (torch.arange(size, device=shapes.device) + 0.5) * pixel - 1
+    y, x = torch.meshgrid(centers, centers, indexing="ij")
     picture = torch.ones(len(shapes), 3, size, size, device=shapes.device)
     masks = torch.zeros(len(shapes), owners, size, size, device=shapes.device)
     wanted = torch.arange(1, owners + 1, device=shapes.device)[None, :, None, None]

@@ -1,9 +1,9 @@
 """The concepts that ship with the library: eight toys and four people to learn.
 
-None of them is ever shown in pretraining, and nothing that makes them themselves is in
-any caption. A toy comes in five pictures, three of them taken in the same bedroom (so
-that a method may wrongly learn the room), a person in one portrait. The `truth` that is
-saved beside the pictures can be painted again in any other scene.
+None of them is ever shown in pretraining, and no caption mentions their identity. A toy
+has five pictures, three of them in the same bedroom (so that a method may wrongly learn
+the room), a person has one portrait. A concept can be painted again in any scene from
+the `truth` that is saved beside its pictures.
 """
 
 import colorsys
@@ -20,7 +20,7 @@ from perso_lite.world.people import THETA
 from perso_lite.world.render import render
 from perso_lite.world.scenes import Instance, Scene, Thing, sample_instance
 
-# name: class, pattern, mark, hue of the main colour, its strength and brightness, hue
+# name: class, pattern, mark, hue of the main color, its saturation and brightness, hue
 # of the mark
 TOY_CONCEPTS = {
     "dotty-teddy": ("teddy", "spotted", "diamond", 0.93, 0.55, 0.85, 0.33),
@@ -50,14 +50,14 @@ def toy_concept(name: str) -> Thing:
 
 
 def person_concept(name: str) -> Thing:
-    """The person behind a shipped concept: a face, and a name nobody was given."""
+    """The person behind a shipped concept: a face without a name."""
     rng = random.Random(f"concept/{name}")
     theta = tuple(rng.random() for _ in THETA)
     return Thing("person", sample_instance(rng), theta=theta)
 
 
 def concept_scenes(name: str) -> list[Scene]:
-    """The scenes in which a shipped concept is shown to be learnt."""
+    """The scenes of a shipped concept's training pictures."""
     rng = random.Random(f"shots/{name}")
     toy = name in TOY_CONCEPTS
     thing = toy_concept(name) if toy else person_concept(name)

@@ -1,7 +1,7 @@
 """Four styles with a word: filters that turn a finished picture into another medium.
 
 Every filter takes pictures `(batch, 3, size, size)` in [0, 1] and returns the same
-shape; lengths are fractions of the picture, so a style looks alike at any resolution.
+shape; lengths are fractions of the picture, so a style does not depend on resolution.
 """
 
 import torch
@@ -19,7 +19,7 @@ def blur(picture: Tensor, fraction: float) -> Tensor:
 
 
 def edges(picture: Tensor) -> Tensor:
-    """How strongly the picture changes at each pixel, `(batch, 1, size, size)`."""
+    """Norm of the picture's gradient at each pixel, `(batch, 1, size, size)`."""
     padded = F.pad(picture, [1, 1, 1, 1], mode="reflect")
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -27,11 +27,11 @@ def edges(picture: Tensor) -> Tensor:
 
 
 def pencil_sketch(picture: Tensor) -> Tensor:
-    grey = picture.mean(1, keepdim=True)
+    gray = picture.mean(1, keepdim=True)
     size = picture.shape[-1]
     line = torch.arange(size, device=picture.device) / size
     hatching = torch.sin((line[:, None] + line[None, :]) * 110)
-    tone = 0.93 - 0.25 * (1 - grey) - 0.07 * hatching * ((1 - grey) * 1.6).clamp(0, 1)
+    tone = 0.93 - 0.25 * (1 - gray) - 0.07 * hatching * ((1 - gray) * 1.6).clamp(0, 1)
     drawn = tone - (1.5 * edges(picture)).clamp(0, 0.75)
     return (
         drawn.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The closed vocabulary of the captions: every fact and the ways to say it."""
+"""The closed vocabulary of the captions: every attribute and its wordings."""
 
 CLASS_WORDS = {
     "teddy": ("teddy", "bear", "teddybear"),

@@ -70,7 +70,7 @@ def test_pairs_are_of_different_colours_and_use_every_toy():
     assert frozenset.union(*names) == set(prompts.toys())
     judges = load_judges()
     for one, other in chosen:
-        assert pairs.colour_of(judges, one) != pairs.colour_of(judges, other)
+        assert pairs.color_of(judges, one) != pairs.color_of(judges, other)
         assert one.class_word != other.class_word
 
 
@@ -93,7 +93,7 @@ def test_what_the_reader_sees_is_counted(monkeypatch, seen, wanted):
         row[0, list(ATTRIBUTES).index(name)] = ATTRIBUTES[name].index(value)
     monkeypatch.setattr(pairs, "read_attributes", lambda *_: row)
     colours = {"dotty-teddy": "pink", "star-rocket": "blue"}
-    monkeypatch.setattr(pairs, "colour_of", lambda _, concept: colours[concept.name])
+    monkeypatch.setattr(pairs, "color_of", lambda _, concept: colours[concept.name])
     pair = load_concept("dotty-teddy"), load_concept("star-rocket")
     found = pairs.read_pair(None, torch.zeros(1, 3, 8, 8), *pair)
     assert tuple(values[0] for values in found.values()) == wanted
@@ -126,7 +126,7 @@ def test_a_side_is_likest_to_the_concept_that_is_there():
     picture = torch.full((1, 3, 64, 64), 0.8)
     picture[..., -40:, :32] = small[0][..., 4:36]
     picture[..., -40:, 32:] = small[1][..., 4:36]
-    own, swapped = pairs.likeness(judges, picture, left, right)
+    own, swapped = pairs.side_similarity(judges, picture, left, right)
     assert own > swapped + 0.2
-    again = pairs.likeness(judges, picture, right, left)
+    again = pairs.side_similarity(judges, picture, right, left)
     assert torch.equal(torch.stack(again), torch.stack((swapped, own)))

@@ -1,14 +1,16 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from perso_lite import PersoError, encode_prompts
 from perso_lite.conditioning.cross_attention import (
     choose_layers,
     cross_attention_layers,
-    current_timestep,
-    installed_processors,
     rewritten_text,
+    shared_by,
+    shared_on,
+    unet_inputs,
 )
 
 
@@ -69,55 +71,6 @@ def test_layers_are_chosen_by_side_name_rows_and_position(tiny):
             positions(nonsense)
 
 
-class Counting:
-    def __init__(self, layer, called):
-        self.layer, self.called, self.plain = layer, called, AttnProcessor2_0()
-
-    def __call__(self, attn, hidden_states, **options):
-        self.called.append(self.layer.position)
-        return self.plain(attn, hidden_states, **options)
-
-
-class WithWeights(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.weight, self.plain = torch.nn.Parameter(torch.ones(1)), AttnProcessor()
-
-    def forward(self, attn, hidden_states, **options):
-        return self.weight * self.plain(attn, hidden_states, **options)
-
-
-def test_processors_are_lent_with_a_fixed_index_and_given_back(own_tiny):
-    layers = cross_attention_layers(own_tiny.unet)
-    odd = own_tiny.unet.get_submodule(layers[4].name)
-    odd.set_processor(WithWeights())  # a module registers itself, and must come back
-    before, keys = own_tiny.unet.attn_processors, list(own_tiny.unet.state_dict())
-    plain, called = draw(own_tiny), []
-    lending = installed_processors(
-        own_tiny.unet, lambda layer, present: Counting(layer, called)
-    )
-    with pytest.raises(RuntimeError, match="stop"), lending as lent:
-        draw(own_tiny, num_inference_steps=2)
-        raise RuntimeError("stop")
-    assert lent == layers and called == [*range(16), *range(16)]
-    after = own_tiny.unet.attn_processors
-    assert all(after[name] is before[name] for name in before)
-    assert list(own_tiny.unet.state_dict()) == keys
-    assert torch.equal(draw(own_tiny), plain)
-
-
-def test_make_is_given_the_present_processor(tiny):
-    given = []
-
-    def same(layer, present):
-        given.append(present)
-        return present
-
-    with installed_processors(tiny.unet, same):
-        pass
-    assert [type(processor) for processor in given] == [AttnProcessor2_0] * 16
-
-
 def test_keys_and_values_are_rewritten_by_layer(tiny):
     plain, states = draw(tiny), encode_prompts(tiny, ["a dog"])
     unchanged = {"keys": lambda layer, text: text, "values": lambda layer, text: text}
@@ -140,19 +93,39 @@ def test_gradients_flow_through_rewritten_text(tiny):
     assert learned.grad.abs().sum() > 0
 
 
-def test_current_timestep(tiny):
+def test_the_inputs_of_a_call_are_read_however_they_are_given(tiny):
     seen, states = [], encode_prompts(tiny, ["a cat"]).expand(2, -1, -1)
-    with current_timestep(tiny.unet) as timestep:
-        with pytest.raises(PersoError, match="no timestep yet"):
-            timestep()
-        layer = tiny.unet.get_submodule(cross_attention_layers(tiny.unet)[6].name)
-        hook = layer.register_forward_hook(lambda *_: seen.append(timestep().tolist()))
-        draw(tiny, num_inference_steps=2)
-        tiny.unet(torch.randn(2, 4, 8, 8), 7, states)
-        tiny.unet(
-            sample=torch.randn(2, 4, 8, 8),
-            timestep=torch.tensor([3, 4]),
-            encoder_hidden_states=states,
-        )
-        hook.remove()
-    assert seen == [[501, 501], [1, 1], [7, 7], [3, 4]]
+    hook = tiny.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(unet_inputs(args, kwargs)), with_kwargs=True
+    )
+    draw(tiny, num_inference_steps=2)
+    latents = torch.randn(2, 4, 8, 8)
+    tiny.unet(latents, 7, states)
+    times = torch.tensor([3, 4])
+    tiny.unet(sample=latents, timestep=times, encoder_hidden_states=states)
+    hook.remove()
+    assert [call.timesteps.tolist() for call in seen] == [
+        [501, 501], [1, 1], [7, 7], [3, 4],
+    ]  # fmt: skip
+    assert [call.timestep.ndim for call in seen] == [0, 0, 0, 1]
+    for call in seen[2:]:
+        assert call.latents is latents and call.encoder_hidden_states is states
+
+
+def test_what_is_shared_is_made_by_the_first_and_gone_with_it(tiny):
+    made, names = [], list(vars(tiny.unet))
+
+    @contextmanager
+    def make():
+        made.append(object())
+        yield made[-1]
+
+    with shared_on(tiny.unet, "thing", make) as one:
+        with shared_on(tiny.unet, "thing", make) as other:
+            assert one is other is shared_by(tiny.unet, "thing")
+        assert shared_by(tiny.unet, "thing") is one
+    assert len(made) == 1
+    with pytest.raises(RuntimeError), shared_on(tiny.unet, "thing", make):
+        raise RuntimeError
+    assert shared_by(tiny.unet, "thing") is None
+    assert list(vars(tiny.unet)) == names

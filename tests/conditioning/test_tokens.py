@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from perso_lite import PersoError, TextualInversion, encode_prompts
+from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.tokens import (
-    TEMPLATES,
     LearnedTokens,
     check_placeholder,
     single_token_id,

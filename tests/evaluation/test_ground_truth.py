@@ -3,10 +3,14 @@
 import random
 from dataclasses import replace
 
+from perso_lite.evaluation.ground_truth import (
+    requested_by_prompt,
+    truth_of,
+    truth_of_prompt,
+)
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN
 from perso_lite.world.captions import caption
 from perso_lite.world.scenes import Scene, sample_scene, sample_thing
-from perso_lite.evaluation.ground_truth import asked_of_prompt, truth_of, truth_of_prompt
 
 
 def named(labels: list[int]) -> dict[str, str | None]:
@@ -74,7 +78,7 @@ def test_truth_of_a_prompt_leaves_a_placeholder_its_own_looks():
 
 def test_a_prompt_asks_for_what_it_mentions_beside_the_subject():
     def asked(prompt: str) -> dict[str, str]:
-        found = named(asked_of_prompt(prompt, "<toy>", "teddy"))
+        found = named(requested_by_prompt(prompt, "<toy>", "teddy"))
         return {name: said for name, said in found.items() if said}
 
     assert asked("a photo of a <toy>") == {}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from perso_lite.commands.evaluate_base import ROWS, load_entries, rows_of
 from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER
+from perso_lite.evaluation.ground_truth import only_requested, truth_of
 from perso_lite.evaluation.judges import (
     ATTRIBUTES,
     JUDGES_FOLDER,
@@ -21,7 +22,7 @@ from perso_lite.evaluation.judges import (
     parts_of,
     save_judge,
 )
-from perso_lite.commands.evaluate_base import ROWS, load_entries, rows_of
+from perso_lite.files import DATA_FOLDER
 from perso_lite.pretrain.judge_training import (
     TrainableEncoder,
     encoder_loss,
@@ -36,7 +37,6 @@ from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_scene
 from perso_lite.pretrain.prompts import KINDS, base_prompts
 from perso_lite.world.captions import parse
 from perso_lite.world.scenes import held_out
-from perso_lite.evaluation.ground_truth import only_asked, truth_of
 
 
 @pytest.mark.parametrize("kind", [AttributeReader, InstanceEncoder, FaceReader])
@@ -185,7 +185,7 @@ def test_new_prompts_ask_for_combinations_that_pretraining_never_shows():
 
 def test_only_what_is_asked_for_is_judged():
     for entry in load_entries(100):
-        said, truth = parse(entry["prompt"]), only_asked(truth_of(entry["scene"]))
+        said, truth = parse(entry["prompt"]), only_requested(truth_of(entry["scene"]))
         judged = {
             name for name, t in zip(ATTRIBUTES, truth, strict=True) if t != UNKNOWN
         }

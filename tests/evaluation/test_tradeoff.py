@@ -1,10 +1,8 @@
 import json
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from perso_lite.figures.tradeoff import show_tradeoff
 from perso_lite import PersoError
 from perso_lite.evaluation.tradeoff import (
     areas,
@@ -68,18 +66,3 @@ def test_areas_are_taken_toy_by_toy(results):
 def test_a_point_is_dominated_by_one_as_far_right_and_higher():
     places = {"a": (1, 1), "b": (1, 2), "c": (2, 0), "d": (0, 2), "e": (2, 0)}
     assert undominated(places) == ["b", "c", "e"]
-
-
-def test_curves_and_marks_are_drawn_where_they_lie():
-    figure = show_tradeoff(
-        {"a": [(0, 1), (1, 0)]},
-        {"here": (0.5, 0.5)},
-        title="found",
-        labels={"a": ["x", "y"]},
-    )
-    (axis,) = figure.axes
-    curve, mark = axis.lines
-    assert list(curve.get_xdata()) == [0, 1]
-    assert list(mark.get_xdata()) == [0.5]
-    assert [text.get_text() for text in axis.texts] == ["x", "y"]
-    plt.close(figure)

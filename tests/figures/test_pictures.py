@@ -17,7 +17,7 @@ from perso_lite.figures.pictures import (
 
 
 def test_every_picture_has_its_place():
-    red, blue = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    red, blue = (Image.new("RGB", (16, 16), color) for color in ("red", "blue"))
     rows = [SheetRow("one", [red, None]), SheetRow("two", [None, blue], ["x", "y"])]
     sheet = contact_sheet(rows, "title", cell=32, label_width=100)
     pixels = np.asarray(sheet)
@@ -44,8 +44,8 @@ def test_a_picture_is_saved_as_png(tmp_path):
 
 
 def test_a_grid_shows_every_picture_under_its_label():
-    pictures = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue", "lime")]
-    figure = show_pictures(pictures, ["r", "b"], title="colours", columns=2)
+    pictures = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "lime")]
+    figure = show_pictures(pictures, ["r", "b"], title="colors", columns=2)
     drawn = [axis.images[0].get_array() for axis in figure.axes[:3]]
     assert [tuple(picture[0, 0]) for picture in drawn] == [
         (255, 0, 0),
@@ -54,7 +54,7 @@ def test_a_grid_shows_every_picture_under_its_label():
     ]
     assert [axis.get_title() for axis in figure.axes] == ["r", "b", "", ""]
     assert not figure.axes[3].images
-    assert figure.get_suptitle() == "colours"
+    assert figure.get_suptitle() == "colors"
     plt.close(figure)
 
 

@@ -107,7 +107,7 @@ def course_notebook(badge: str):
     """Fourteen cells; three of the five that print are really compared."""
     figure = {"text/plain": "<Figure size 640x480 with 1 Axes>", "image/png": PNG}
     key_lines = (
-        "# the library's own lines: perso_lite/conditioning/cross_attention.py\n"
+        "# the library's own lines: perso_lite/layers.py\n"
         "def triple(self, x):\n    return 3 * x"
     )
     cells = [
@@ -139,10 +139,10 @@ def course_notebook(badge: str):
 @pytest.fixture
 def path(tmp_path):
     """Where the first of two notebooks lies, with a library beside them."""
-    for folder in ("notebooks/figures", "perso_lite"):
+    for folder in ("notebooks/figures", "perso_lite/teaching"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "notebooks/figures/drawing.svg").write_text("<svg/>")
-    for name in ("layers.py", "solutions.py"):
+    for name in ("layers.py", "teaching/solutions.py"):
         (tmp_path / "perso_lite" / name).write_text(LIBRARY)
     for name in ("00_first.ipynb", "01_second.ipynb"):
         url = f"{rules.COLAB}/blob/main/notebooks/{name}"

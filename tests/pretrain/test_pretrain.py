@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,13 +19,14 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from perso_lite import covariance
-from perso_lite.conditioning.tokens import encode_prompts, state_in_sentences
+from perso_lite.commands import pretrain as command
+from perso_lite.conditioning.tokens import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
+from perso_lite.methods.perfusion import covariance
 from perso_lite.methods.perfusion.covariance import covariance_of
+from perso_lite.methods.perfusion.perfusion import state_in_sentences
 from perso_lite.methods.perfusion.rank_one import similarities
-from perso_lite.pretrain import command
 from perso_lite.pretrain.autoencoder import TrainableAutoencoder, build_autoencoder
 from perso_lite.pretrain.checkpoint_parts import (
     first_weights,
@@ -98,8 +100,8 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path):
     assert torch.equal(result.weight, expected.weight)
 
 
-KILLED = """
-import sys; sys.path.insert(0, "tests")
+KILLED = f"""
+import sys; sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]}
 from pathlib import Path
 from accelerate import Accelerator
 from test_pretrain import toy_stage

@@ -1,17 +1,12 @@
-import ast
-import importlib.util
 import inspect
-import linecache
 from functools import partial
 
 import pytest
 import torch
 
-from perso_lite import sampling, training
 from perso_lite.attention.grounding import attention_against_mask
 from perso_lite.methods.perfusion.rank_one import gated
 from perso_lite.teaching import check, solutions
-from perso_lite.teaching import same_code as syntax
 
 EXERCISES = (
     "cross_attention",
@@ -219,7 +214,7 @@ def two_pi(points, frequencies):
     return solutions.waves(points, 2 * torch.pi * frequencies)
 
 
-def the_points_normalised(points, frequencies):
+def the_points_normalized(points, frequencies):
     return solutions.waves(torch.nn.functional.normalize(points, dim=1), frequencies)
 
 
@@ -326,7 +321,7 @@ WRONG = [
     ("waves", sines_alone, "✓✗✗"),
     ("waves", cosines_first, "✓✓✗"),
     ("waves", two_pi, "✓✓✗"),
-    ("waves", the_points_normalised, "✓✗✗"),
+    ("waves", the_points_normalized, "✓✗✗"),
     ("waves", lambda points, frequencies: torch.zeros(5, 14), "✗✓✗"),
     ("first_units", one_more, "✗✗✗"),
     ("first_units", the_last_units, "✓✗✗"),
@@ -360,7 +355,7 @@ def own_attention(queries, keys, values):
 
 
 def own_guidance(unprompted, prompted, guidance_scale):
-    prompted -= unprompted  # spoils its input, which is none of our business here
+    prompted -= unprompted  # changes its input, which is allowed
     return unprompted + prompted * guidance_scale
 
 
@@ -375,8 +370,8 @@ def own_leak(heat, mask):
 
 
 def own_rest(states, target_input, inverse):
-    dials = torch.tensor([0.65]), torch.tensor([0.15])
-    return gated(states, target_input[None], inverse, *dials)[0]
+    parameters = torch.tensor([0.65]), torch.tensor([0.15])
+    return gated(states, target_input[None], inverse, *parameters)[0]
 
 
 def own_gate(similarity, beta, tau):
@@ -418,7 +413,7 @@ def test_another_way_to_the_right_answer_is_accepted(name, mine):
     assert facts_of(name, mine) == "✓✓✓"
 
 
-def test_three_named_facts_stand_on_one_line_and_never_change(capsys):
+def test_three_named_facts_are_on_one_line_and_never_change(capsys):
     check.cross_attention(no_scaling)
     check.cross_attention(no_scaling)
     first, second = capsys.readouterr().out.splitlines()
@@ -433,7 +428,7 @@ def test_checking_leaves_the_random_numbers_of_the_notebook_alone():
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_an_exception_in_the_answer_is_told(name, capsys):
+def test_an_exception_in_the_answer_is_printed(name, capsys):
     def mine(*arguments):
         return {}["a"]
 
@@ -443,21 +438,21 @@ def test_an_exception_in_the_answer_is_told(name, capsys):
 
 def test_alpha_bar_that_was_not_reshaped_stops_with_torchs_message(capsys):
     check.noisy_latents(lambda latents, noise, a: a.sqrt() * latents)
-    told = capsys.readouterr().out
-    assert told.startswith(
+    printed = capsys.readouterr().out
+    assert printed.startswith(
         "✗ your function stopped with RuntimeError: The size of tensor"
     )
-    assert told.count("\n") == 1
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_an_answer_that_is_nothing_is_told(name, capsys):
+def test_an_answer_of_none_is_reported(name, capsys):
     getattr(check, name)(lambda *arguments: None)
-    told = capsys.readouterr().out
-    assert told == "✗ your function returned NoneType, but a tensor was expected\n"
+    printed = capsys.readouterr().out
+    assert printed == "✗ your function returned NoneType, but a tensor was expected\n"
 
 
-def test_injected_embeddings_of_another_shape_are_told(capsys):
+def test_injected_embeddings_of_another_shape_are_reported(capsys):
     check.inject(lambda embeddings, ids, id_, vector: vector)
     assert "returned (7,), but new embeddings (3, 5, 7)" in capsys.readouterr().out
 
@@ -475,7 +470,7 @@ def test_ctrl_c_is_no_wrong_answer():
 PROVIDED = "this is still the provided solution"
 
 
-def test_an_unchanged_stub_is_told(capsys):
+def test_an_unchanged_stub_is_reported(capsys):
     def cross_attention(queries, keys, values):
         """(positions, dim), (tokens, dim), (tokens, value_dim)."""
         # Your code here: three lines. Delete the line below when you start.
@@ -488,7 +483,7 @@ def test_an_unchanged_stub_is_told(capsys):
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_the_solution_itself_is_told(name, capsys):
+def test_the_solution_itself_is_reported(name, capsys):
     getattr(check, name)(getattr(solutions, name))
     assert capsys.readouterr().out.splitlines()[-1] == PROVIDED
 
@@ -517,9 +512,9 @@ def test_an_answer_that_returns_before_the_provided_line_is_an_answer(capsys):
 )
 def test_answers_that_are_no_plain_function_are_checked_too(mine, capsys):
     check.guided_noise(mine)
-    told = capsys.readouterr().out
-    assert told.count("✓") == 3
-    assert PROVIDED not in told
+    printed = capsys.readouterr().out
+    assert printed.count("✓") == 3
+    assert PROVIDED not in printed
 
 
 # -- solutions -------------------------------------------------------------------------
@@ -556,7 +551,7 @@ def test_attention_is_torchs():
 
 
 @pytest.mark.parametrize(
-    ("mine", "measured", "told"),
+    ("mine", "measured", "printed"),
     [
         (None, "keys", "no prediction yet; the run says: keys"),
         ("keys", "keys", "✓ you said keys, and so says the run"),
@@ -567,168 +562,6 @@ def test_attention_is_torchs():
         (False, True, "✗ you said False, the run says True"),
     ],
 )
-def test_predictions(mine, measured, told, capsys):
+def test_predictions(mine, measured, printed, capsys):
     check.prediction(mine, measured)
-    assert capsys.readouterr().out == told + "\n"
-
-
-# -- the same code ---------------------------------------------------------------------
-
-PLAIN = """
-def mix(a, b=2, *rest, c=None, **more):
-    total = a + b
-    return total
-"""
-
-SAME = {
-    "comments and layout": """
-def mix(a, b = 2, *rest, c=None, **more):
-    # why
-    total = (a +
-             b)
-
-    return total
-""",
-    "a docstring": PLAIN.replace("    total = a", '    """Mix."""\n    total = a'),
-    "a decorator": "@torch.no_grad()" + PLAIN,
-    "type hints": """
-def mix(a: int, b: int = 2, *rest: int, c: str | None = None, **more: str) -> int:
-    total: int = a + b
-    return total
-""",
-    "indentation": PLAIN.replace("\n", "\n    "),
-}
-
-OTHER = {
-    "another number": PLAIN.replace("b=2", "b=3"),
-    "another operation": PLAIN.replace("a + b", "a - b"),
-    "another name": PLAIN.replace("mix", "join"),
-    "another argument": PLAIN.replace("c=None", "d=None"),
-    "a line more": PLAIN.replace("    return", "    total += 1\n    return"),
-    "a string that is no docstring": PLAIN.replace("return total", "return 'total'"),
-    "nothing": "",
-}
-
-
-@pytest.mark.parametrize("source", SAME.values(), ids=SAME.keys())
-def test_what_does_not_count(source):
-    assert syntax.same_code(PLAIN, source)
-
-
-@pytest.mark.parametrize("source", OTHER.values(), ids=OTHER.keys())
-def test_what_counts(source):
-    assert not syntax.same_code(PLAIN, source)
-
-
-def test_a_docstring_alone_is_an_empty_body():
-    assert syntax.same_code('def f():\n    """Later."""', "def f():\n    pass")
-    assert not syntax.same_code('def f():\n    """Later."""', "def f():\n    return 1")
-
-
-def test_fields_of_a_dataclass_count_but_not_their_types():
-    fields = "class A:\n    x: int\n    y: int = 3"
-    assert syntax.same_code(fields, fields.replace("int", "float"))
-    assert not syntax.same_code(fields, fields.replace("x", "z"))
-
-
-CLASS = '''
-import torch
-
-class Mapper(torch.nn.Module):
-    """Maps."""
-    size: int = 3
-
-    @property
-    def wide(self) -> bool:
-        """Whether it is."""
-        return self.size > 4
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        def inner():
-            return x
-        return inner()
-
-async def later():
-    pass
-'''
-
-
-def test_definitions_are_found_with_methods():
-    found = syntax.definitions(CLASS)
-    assert set(found) == {"Mapper", "Mapper.wide", "Mapper.forward", "later"}
-    assert (
-        ast.unparse(found["Mapper.wide"]) == "def wide(self):\n    return self.size > 4"
-    )
-
-
-def test_a_method_alone_can_be_compared_with_one_in_its_class():
-    alone = "def forward(self, x):\n    def inner(): return x\n    return inner()"
-    mine = syntax.definitions(alone)["forward"]
-    assert ast.dump(mine) == ast.dump(syntax.definitions(CLASS)["Mapper.forward"])
-    assert ast.dump(mine) != ast.dump(syntax.definitions(CLASS)["Mapper.wide"])
-
-
-@pytest.fixture
-def run_cell():
-    """Run source as a notebook does: in no file, with lines that `linecache` knows."""
-    names = []
-
-    def run(source):
-        name = f"<cell {len(names)}>"
-        names.append(name)
-        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-        namespace = {"__name__": "nowhere"}
-        exec(compile(source, name, "exec"), namespace)
-        return namespace
-
-    yield run
-    for name in names:
-        del linecache.cache[name]
-
-
-OWN = "✓ the lines above are the library's own\n"
-DIFFERS = "✗ your version differs from the library's: fine for experiments\n"
-
-
-IMPORTS = {
-    training.prepare: "from perso_lite.training import *\n",
-    sampling.generate: "from perso_lite.sampling import *\n",
-}
-
-
-def cell_of(function):
-    """A cell that says what the library says, and a remark."""
-    return f"{IMPORTS[function]}\n# as in the library\n{inspect.getsource(function)}"
-
-
-@pytest.mark.parametrize("function", IMPORTS)  # the second one is decorated
-def test_a_cell_with_a_function_of_the_library(function, run_cell, capsys):
-    check.same(run_cell(cell_of(function))[function.__name__], function)
-    assert capsys.readouterr().out == OWN
-
-
-def test_a_cell_in_which_something_was_changed(run_cell, capsys):
-    changed = cell_of(training.prepare).replace("*mean.shape[-2:]", "*mean.shape[2:]")
-    assert changed != cell_of(training.prepare)
-    check.same(run_cell(changed)["prepare"], training.prepare)
-    assert capsys.readouterr().out == DIFFERS
-
-
-def test_a_class_in_a_cell_is_compared_with_one_in_a_file(run_cell, tmp_path, capsys):
-    file = tmp_path / "mapper_library.py"
-    file.write_text(CLASS)
-    spec = importlib.util.spec_from_file_location("mapper_library", file)
-    library = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(library)
-    check.same(
-        run_cell(CLASS.replace('"""Maps."""', "# maps"))["Mapper"], library.Mapper
-    )
-    check.same(run_cell(CLASS.replace("> 4", "> 5"))["Mapper"], library.Mapper)
-    mine = run_cell(CLASS)["Mapper"]
-    check.same(mine.forward, library.Mapper.forward)
-    assert capsys.readouterr().out == OWN + DIFFERS + OWN
-
-
-def test_what_has_no_source_is_told(capsys):
-    check.same(len, training.prepare)
-    assert "cannot be read" in capsys.readouterr().out
+    assert capsys.readouterr().out == printed + "\n"

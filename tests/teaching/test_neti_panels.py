@@ -1,4 +1,4 @@
-"""The truncation panel: shares as computed, dials put back, pictures that follow."""
+"""The truncation panel: values drawn, parameters restored, pictures redrawn."""
 
 import io
 
@@ -10,21 +10,13 @@ from PIL import Image
 
 from perso_lite import NeTI, PersoError, fit, generate
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.figures.neti import (
-    anchor_activations,
-    principal_plane,
-    show_anchors,
-    show_kernel,
-    show_word_scatter,
-)
-from perso_lite.figures.truncation import finding
 from perso_lite.method import inference_parameters
 from perso_lite.methods.space_time.analysis import (
     even_timesteps,
     mapper_output,
     variance_shares,
 )
-from perso_lite.methods.space_time.mapper import HIDDEN, FourierFeatures
+from perso_lite.methods.space_time.mapper import HIDDEN
 from perso_lite.teaching import panels
 from perso_lite.teaching.neti_panels import draw_truncation, truncation_explorer
 from perso_lite.teaching.panel import to_png
@@ -37,7 +29,7 @@ SAMPLING, STOPS = (1, 2.0), (0, 4, HIDDEN)
 @pytest.fixture
 def make(tiny):
     def of(**options):
-        """A word that is another at every place, also untrained."""
+        """An untrained word that differs over timesteps and layers."""
         return NeTI(tiny, "teddy", start_at_class=False, **options)
 
     return of
@@ -58,10 +50,10 @@ def images_in(figure):
     return [np.asarray(image.get_array()) for image in shown]
 
 
-# -- the word from outside -------------------------------------------------------------
+# -- the word over timesteps and layers ------------------------------------------------
 
 
-def test_the_map_has_the_words_the_layers_read(toy, make):
+def test_the_output_has_the_words_the_layers_read(toy, make):
     words = mapper_output(toy, torch.tensor([20, 700]))
     assert words.shape == (2, toy.num_layers, 32)
     with torch.no_grad():
@@ -95,7 +87,7 @@ def test_shares_are_of_what_differs_with_layers_with_time_and_with_both():
     )
 
 
-def test_dials_are_put_back_after_an_error(toy):
+def test_parameters_are_restored_after_an_error(toy):
     before = parameters_of(toy)
     with (
         pytest.raises(RuntimeError),
@@ -115,7 +107,7 @@ def test_dials_are_put_back_after_an_error(toy):
 # -- the panel -------------------------------------------------------------------------
 
 
-def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
+def test_parameters_are_used_for_the_picture_and_restored(tiny, toy):
     before, pictures = parameters_of(toy), []
     for bypass, alpha in (("on", 0.8), ("off", 0.0)):
         figure = draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 1, bypass, 0.8)
@@ -130,7 +122,7 @@ def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
     assert not np.array_equal(*pictures)
 
 
-def test_dials_are_put_back_where_drawing_fails(tiny, toy, monkeypatch):
+def test_parameters_are_restored_if_drawing_fails(tiny, toy, monkeypatch):
     before = parameters_of(toy)
 
     def fails(*args):
@@ -194,7 +186,7 @@ def test_a_word_without_a_bypass_has_no_controls_for_one(tiny, make):
     assert panel.picture.value != before
 
 
-def test_a_dial_between_the_stops_gets_a_stop(tiny, make):
+def test_parameters_between_the_stops_get_a_stop(tiny, make):
     method = make(truncation_idx=7, bypass_alpha=1 / 3)
     panel = truncation_explorer(tiny, method, truncations=np.arange(0, 9, 4), **QUICK)
     stops = [value for _, value in panel.controls["truncation_idx"].options]
@@ -203,7 +195,7 @@ def test_a_dial_between_the_stops_gets_a_stop(tiny, make):
     assert panel.values["alpha"] == 0.333333
 
 
-def test_what_a_prompt_may_not_say_is_said_in_the_picture(tiny, toy):
+def test_an_invalid_prompt_is_explained_in_the_picture(tiny, toy):
     panel = truncation_explorer(tiny, toy, "a cat on a beach", **QUICK)
     panel.controls["prompt"].value = ""
     assert panel.error is None
@@ -213,7 +205,7 @@ def test_what_a_prompt_may_not_say_is_said_in_the_picture(tiny, toy):
     assert panel.error is None
 
 
-def test_what_was_learned_since_is_drawn(tiny, toy, concept):
+def test_further_training_changes_the_picture(tiny, toy, concept):
     panel = truncation_explorer(tiny, toy, **QUICK)
     before = panel.picture.value
     panel.refresh()
@@ -224,96 +216,13 @@ def test_what_was_learned_since_is_drawn(tiny, toy, concept):
     assert panel.picture.value != before
 
 
-def test_the_title_says_what_is_seen():
-    assert finding(0, 0.59, 0) == (
-        "0 of 128 units: the same word everywhere, cosine 0.59 to the full word"
-    )
-    assert finding(8, 0.881, 0.122) == (
-        "8 of 128 units: 12.2% of the word differs with time and layer, "
-        "cosine 0.88 to the full word"
-    )
-    assert finding(128, 1, 0.1) == (
-        "All 128 units: 10.0% of the word differs with time and layer"
-    )
-    assert finding(128, 1, 0) == "All 128 units: the same word everywhere"
-
-
 def test_panels_offers_it():
     assert "truncation_explorer" in panels.__all__
     assert panels.truncation_explorer is truncation_explorer
 
 
-# -- figures for notebooks -------------------------------------------------------------
-
-
-def test_the_plane_is_where_vectors_differ_most():
-    vectors = torch.zeros(4, 5) + 7
-    vectors[:, 1] += torch.tensor([-4.0, 4, 0, 0])
-    vectors[:, 3] += torch.tensor([0.0, 0, 3, -3])
-    places, shares = principal_plane(vectors)
-    expected = torch.tensor([[4.0, 0], [4, 0], [0, 3], [0, 3]])
-    assert torch.allclose(places.abs(), expected, atol=1e-5)
-    assert shares == pytest.approx([16 / 25, 9 / 25])
-    assert principal_plane(torch.ones(3, 2))[1] == [0, 0]
-
-
-def test_words_are_drawn_by_time_and_by_layer(toy):
-    figure = show_word_scatter(toy, 3)
-    by_time, by_layer = (axes.collections[0] for axes in figure.axes[:2])
-    layers = toy.num_layers
-    assert by_time.get_array().tolist() == np.repeat([0, 500, 999], layers).tolist()
-    assert by_layer.get_array().tolist() == [*range(layers)] * 3
-    places, _ = principal_plane(mapper_output(toy, 3).flatten(0, 1))
-    assert np.allclose(by_layer.get_offsets(), places)
-    to_png(show_word_scatter(toy, 3, truncation_idx=0))  # one word everywhere
-
-
-def test_the_kernel_is_the_likeness_of_waves():
-    torch.manual_seed(0)
-    features = FourierFeatures()
-    figure = show_kernel(features, timestep=200, layer=3)
-    heat, curve = figure.axes[:2]
-    points = torch.tensor([[200.0, 3], [230, 3], [200, 4]])
-    one, later, next_layer = features(points)
-    drawn = heat.images[0].get_array()  # (layers, times)
-    assert drawn.shape == (16, 1000)
-    assert drawn[3, 200] == pytest.approx(1, abs=1e-5)
-    assert drawn[3, 230] == pytest.approx(float(one @ later), abs=1e-4)
-    assert drawn[4, 200] == pytest.approx(float(one @ next_layer), abs=1e-4)
-    alike, gaussian = (line.get_ydata() for line in curve.lines)
-    assert np.abs(alike - gaussian).max() < 0.1
-    assert gaussian[230] == pytest.approx(np.exp(-0.405), abs=0.05)  # (0.03 * 30)^2 / 2
-    assert "33 timesteps" in figure.get_suptitle() or "34" in figure.get_suptitle()
-
-
-def test_anchors_answer_where_they_lie(toy, make):
-    points = [(300, 2), (900, 5)]
-    before, other = toy.mapper, make(seed=1).mapper
-    grids = anchor_activations(before, points)
-    assert grids.shape == (2, 10, toy.num_layers)
-    for grid, at in zip(grids, [(3, 2), (9, 5)], strict=True):
-        assert divmod(int(grid.argmax()), toy.num_layers) == at
-    figure = show_anchors(before, other, points)
-    drawn = [axes.images[0].get_array() for axes in figure.axes[:4]]
-    expected = [*grids, *anchor_activations(other, points)]
-    assert np.allclose(drawn, torch.stack(expected))
-    rings = [axes.lines[0].get_xydata()[0].tolist() for axes in figure.axes[:4]]
-    assert rings == [[2, 300], [5, 900]] * 2
-
-
-def test_two_numbers_have_no_anchors(make):
-    plain = make(positional_encoding=False).mapper
-    with pytest.raises(PersoError, match=r"no anchors.*positional_encoding=True"):
-        show_anchors(plain, plain, [(0, 0)])
-
-
 def test_figures_become_pictures_and_leave_nothing_open(tiny, toy):
     open_before = plt.get_fignums()
-    for figure in (
-        draw_truncation(tiny, toy, SAMPLING, STOPS, "", HIDDEN, 0, "on", 0.2),
-        show_word_scatter(toy),
-        show_kernel(FourierFeatures()),
-        show_anchors(toy.mapper, toy.mapper, [(0, 0)]),
-    ):
-        assert to_png(figure).startswith(b"\x89PNG")
+    figure = draw_truncation(tiny, toy, SAMPLING, STOPS, "", HIDDEN, 0, "on", 0.2)
+    assert to_png(figure).startswith(b"\x89PNG")
     assert plt.get_fignums() == open_before

@@ -1,4 +1,4 @@
-"""Panels of gates: marks where they belong, dials put back, pictures that follow."""
+"""Panels of gates: values drawn, parameters restored, pictures redrawn."""
 
 import io
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from perso_lite import Perfusion, PersoError, encode_prompts, fit, generate
-from perso_lite.figures.perfusion import PINK, finding, spread
+from perso_lite.figures.style import PINK
 from perso_lite.method import inference_parameters
 from perso_lite.methods.perfusion.analysis import token_similarities
 from perso_lite.methods.perfusion.covariance import TextCovariance, text_fingerprint
@@ -34,7 +34,7 @@ def make(tiny):
     covariance = TextCovariance(inverse, text_fingerprint(tiny), captions=1)
 
     def of(class_word="teddy", placeholder_token="<toy>", **options):
-        """A concept that answers otherwise than its class word."""
+        """A concept whose values differ from those of its class word."""
         options = {"covariance": covariance, **options}
         method = Perfusion(tiny, class_word, placeholder_token, **options)
         with torch.no_grad():
@@ -86,7 +86,7 @@ def test_shares_are_measured_in_the_metric_with_the_concept_attached(tiny, toy):
     assert "<toy>" not in tiny.tokenizer.get_vocab()
 
 
-def test_marks_stand_on_the_gate_at_their_shares(tiny, toy):
+def test_points_lie_on_the_gate_at_their_shares(tiny, toy):
     with toy.attach(tiny), torch.no_grad():
         states = encode_prompts(tiny, [PROMPT])[0]
     toy.target_input.copy_(states[2])  # so the share of <toy> is 1
@@ -98,8 +98,8 @@ def test_marks_stand_on_the_gate_at_their_shares(tiny, toy):
     assert np.allclose(words[:, 0], shares[1:-1], atol=1e-5)
     metric = toy.covariance.inverse @ toy.target_input
     padding = (states[7:] @ metric / (toy.target_input @ metric)).mean()
-    grey = [shares[0], shares[-1], padding]
-    assert np.allclose(others[:, 0], grey, atol=1e-5)
+    gray = [shares[0], shares[-1], padding]
+    assert np.allclose(others[:, 0], gray, atol=1e-5)
     for s, height in (*words, *others):
         assert height == pytest.approx(1 / (1 + np.exp((0.75 - s) / 0.1)), abs=1e-5)
     assert figure.get_suptitle().startswith('gate of "<toy>" 0.92, of all other words')
@@ -107,7 +107,7 @@ def test_marks_stand_on_the_gate_at_their_shares(tiny, toy):
     assert pink == ["<toy>"]
 
 
-def test_every_word_has_a_label_of_its_own_place(tiny, toy):
+def test_every_word_has_a_label_at_its_own_place(tiny, toy):
     prompt = "a photo of a <toy> and a cat and a dog in a hat on a beach"
     figure = draw_gate(tiny, toy, SAMPLING, prompt, 0.35, 0.15, "local", 0)
     chart = chart_in(figure)
@@ -118,7 +118,7 @@ def test_every_word_has_a_label_of_its_own_place(tiny, toy):
     assert low <= places[0] and places[-1] <= high + 1e-9
 
 
-def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
+def test_parameters_are_used_for_the_picture_and_restored(tiny, toy):
     before = parameters_of(toy)
     figure = draw_gate(tiny, toy, SAMPLING, PROMPT, 0.1, 0.3, "global", 1)
     assert parameters_of(toy) == before
@@ -132,7 +132,7 @@ def test_the_picture_is_drawn_with_the_dials_which_are_put_back(tiny, toy):
     assert not np.array_equal(*expected)
 
 
-def test_dials_are_put_back_after_an_error(tiny, toy, pet, monkeypatch):
+def test_parameters_are_restored_after_an_error(tiny, toy, pet, monkeypatch):
     before, others = parameters_of(toy), parameters_of(pet)
 
     def fails(*args):
@@ -147,7 +147,7 @@ def test_dials_are_put_back_after_an_error(tiny, toy, pet, monkeypatch):
     assert not hasattr(tiny.unet, "joint_edit")
 
 
-def test_dials_that_cannot_stand_so_leave_the_others_alone(toy):
+def test_parameters_out_of_range_leave_the_others_unchanged(toy):
     before = parameters_of(toy)
     with (
         pytest.raises(PersoError, match="tau is -1"),
@@ -183,11 +183,17 @@ def test_keys_can_be_what_the_concept_allows(tiny, make):
         assert panel.error is None
 
 
-def test_a_dial_between_the_stops_gets_a_stop(tiny, make):
+def test_parameters_between_the_stops_get_a_stop(tiny, make):
     method = make(beta=0.333, tau=0.07)
     panel = gate_explorer(tiny, method, betas=np.linspace(0, 1, 3), **QUICK)
     assert [value for _, value in panel.controls["beta"].options] == [0, 0.333, 0.5, 1]
     assert (panel.values["beta"], panel.values["tau"]) == (0.333, 0.07)
+
+
+def test_stops_are_sorted_floats(tiny, toy):
+    panel = gate_explorer(tiny, toy, betas=[1, 0.35, 0, 1], **QUICK)
+    labels = [label for label, _ in panel.controls["beta"].options]
+    assert labels == ["0.0", "0.35", "1.0"]
 
 
 def test_prompts_without_the_word_or_without_words_are_drawn(tiny, toy):
@@ -197,7 +203,7 @@ def test_prompts_without_the_word_or_without_words_are_drawn(tiny, toy):
         assert panel.error is None
 
 
-def test_what_was_learned_since_is_drawn(tiny, toy, concept):
+def test_further_training_changes_the_picture(tiny, toy, concept):
     panel = gate_explorer(tiny, toy, **QUICK)
     before = panel.picture.value
     panel.refresh()
@@ -228,7 +234,7 @@ def test_bars_are_the_gates_of_the_joint_edit(tiny, toy, pet, edit, monkeypatch)
     assert np.allclose(np.transpose(bars), of_words, atol=1e-4)
 
 
-def test_edits_and_dials_each_change_the_picture(tiny, toy, pet):
+def test_edits_and_parameters_each_change_the_picture(tiny, toy, pet):
     panel = two_gates(tiny, toy, pet, **QUICK)
     assert panel.values["prompt"] == "a photo of a <toy> next to a <pet>"
     assert panel.controls["edit"].options == tuple(EDITS)
@@ -251,28 +257,7 @@ def test_two_gates_are_of_two_concepts(tiny, toy, make):
             two_gates(tiny, toy, other, **QUICK)
 
 
-# -- in one line, side by side ---------------------------------------------------------
-
-
-def test_the_title_says_what_is_seen():
-    gates = torch.tensor([[0.1, 0.2], [0.9, 0.3], [0.4, 0.8]])
-    words, both = ["a", "<toy>", "<pet>"], ["<toy>", "<pet>"]
-    one = finding(words, gates[:, :1], both[:1])
-    assert one == 'gate of "<toy>" 0.90, of all other words at most 0.40'
-    assert finding(words, gates, both, "share") == (
-        'shares of "<toy>" 0.90 and "<pet>" 0.80, elsewhere at most 0.40'
-    )
-    assert finding(words[:1], gates[:1], both) == "gate of every word at most 0.20"
-    assert finding(words[1:2], gates[1:2, :1], both[:1]) == 'gate of "<toy>" 0.90'
-    assert finding([], gates[:0], both) == "a prompt without words"
-
-
-def test_labels_are_moved_apart_as_little_as_possible():
-    assert spread([], 1, 0, 9).tolist() == []
-    assert spread([0, 2, 5], 1, 0, 9).tolist() == [0, 2, 5]
-    assert spread([4, 4, 4, 8], 1, 0, 9).tolist() == [3, 4, 5, 8]
-    assert spread([0, 0, 9], 2, 0, 9).tolist() == [0, 2, 9]
-    assert spread([5] * 4, 9, 0, 9).tolist() == [0, 3, 6, 9]
+# -- both panels -----------------------------------------------------------------------
 
 
 def test_panels_offers_both():

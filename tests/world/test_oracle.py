@@ -9,10 +9,7 @@ import torch
 from perso_lite.concepts import load_concept
 from perso_lite.errors import PersoError
 from perso_lite.world.captions import caption, parse
-from perso_lite.world.oracle import (
-    scene_for,
-    true_pictures,
-)
+from perso_lite.world.oracle import scene_for, true_pictures
 from perso_lite.world.people import people_names, people_thetas
 from perso_lite.world.render import render
 from perso_lite.world.scenes import Scene, sample_instance, sample_scene

@@ -16,6 +16,8 @@ Diffusion share this, and another thing: their placeholder stands for two tokens
 rare word and the class word.
 """
 
+from typing import Any
+
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
@@ -35,8 +37,8 @@ GUIDANCE_SCALE = 4.0  # ours
 class ClassPrior:
     """Pictures of a class as the base draws them, and the loss they add.
 
-    They are kept as latents and only in memory; a training that is resumed draws the
-    same ones again.
+    They are kept as latents and only in memory. They depend on the base and the class
+    word alone, so a training that is resumed draws the same ones again.
 
     Args:
         class_word: the everyday word for the concept.
@@ -94,12 +96,8 @@ class ClassPrior:
         captions = [[self.caption]] * self.pictures
         self.examples = Examples(mean, torch.zeros_like(mean), masks, captions)
 
-    def loss(self, method: Method) -> Tensor | None:
+    def loss(self, method: Method, generator: torch.Generator) -> Tensor | None:
         """The term to add to the loss, with the method attached: (), or None.
-
-        Everything random depends on `fit`'s seed and on the steps done, both of which
-        `fit` keeps in the training record; so a resumed training goes on with the
-        very draws that an undisturbed one would have made.
 
         Raises:
             PersoError: the class pictures were not drawn.
@@ -111,24 +109,10 @@ class ClassPrior:
                 "The class pictures are not drawn yet; call method.prior.draw(base) "
                 "while nothing is attached, or set prior_pictures=0. (fit does it.)"
             )
-        record = method.training_record
-        seed = 1_000_000 * (1 + record.get("seed", 0)) + record.get("steps", 0)
-        batch = draw_batch(
-            method,
-            self.examples,
-            DDPMScheduler.from_config(method.base.scheduler.config),
-            self.batch_size,
-            torch.Generator().manual_seed(seed),
-        )
-        return self.weight * denoising_losses(method, batch).mean()
-
-    def settings(self) -> dict[str, int | float]:
-        """The arguments of a method that has this prior."""
-        return {
-            "prior_pictures": self.pictures,
-            "prior_batch_size": self.batch_size,
-            "prior_weight": self.weight,
-        }
+        scheduler = DDPMScheduler.from_config(method.base.scheduler.config)
+        batch = draw_batch(method, self.examples, scheduler, self.batch_size, generator)
+        states = method.encoder_hidden_states(batch.captions, batch.timesteps)
+        return self.weight * denoising_losses(method, batch, states).mean()
 
 
 class ClassPreserving(Method):
@@ -136,17 +120,21 @@ class ClassPreserving(Method):
 
     prior: ClassPrior
 
-    def captions(self, concept: Concept) -> list[list[str]]:
-        """As every method's; `fit` asks before its first step, so here is the moment.
-
-        Nothing is attached yet: the class pictures are drawn by the base alone.
-        """
+    def before_training(self, concept: Concept) -> None:
+        """Let the untouched base draw the class pictures."""
         self.prior.draw(self.base)
-        return super().captions(concept)
 
-    def extra_loss(self) -> Tensor | None:
+    def extra_loss(self, generator: torch.Generator) -> Tensor | None:
         """The class pictures' denoising loss, or None without them."""
-        return self.prior.loss(self)
+        return self.prior.loss(self, generator)
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments that build this method again, those of the prior too."""
+        return super().settings() | {
+            "prior_pictures": self.prior.pictures,
+            "prior_batch_size": self.prior.batch_size,
+            "prior_weight": self.prior.weight,
+        }
 
 
 def rare_and_class_vectors(

@@ -60,6 +60,7 @@ class CustomDiffusion(ClassPreserving):
     """
 
     name: ClassVar[str] = "custom_diffusion"
+    SETTINGS = ("initializer_token", "learning_rate")
 
     def __init__(
         self,
@@ -142,14 +143,6 @@ class CustomDiffusion(ClassPreserving):
         """
         learned = [self.modifier, *self.deltas.values()]
         return [{"params": learned, "lr": self.learning_rate, "weight_decay": 0.0}]
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that build this method again."""
-        return {
-            "initializer_token": self.initializer_token,
-            "learning_rate": self.learning_rate,
-            **self.prior.settings(),
-        }
 
 
 def text_projections(base: StableDiffusionPipeline) -> dict[str, nn.Module]:

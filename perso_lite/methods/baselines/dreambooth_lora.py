@@ -12,25 +12,23 @@ of the class, drawn by the untouched base, keep the class as it was (`class_prio
 
     W x   becomes   W x + s (alpha / r) B A x,    A: (r, in),  B: (out, r)
 
-with A random and B zero at the start, so that training begins at the base, and alpha =
-r. s is a dial for drawing: 0 is the base, 1 what was learned.
+with A random and B zero at the start, so that training begins at the base (see
+`conditioning/lora.py`).
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import Linear as LoraLinear
 from safetensors.torch import save
-from torch import nn
 
+from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.files import write_atomically
+from perso_lite.method import InferenceParameter
 from perso_lite.methods.baselines.class_prior import (
     ClassPreserving,
     ClassPrior,
@@ -38,7 +36,21 @@ from perso_lite.methods.baselines.class_prior import (
 )
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # of self- and cross-attention
-ADAPTER = "default"  # peft can hold several in one layer; we use one
+
+
+def attention_projections(unet: UNet2DConditionModel) -> list[str]:
+    """Names of the projections of every attention layer."""
+    return [
+        f"{name}.{target}"
+        for name, _ in unet.named_modules()
+        if name.endswith((".attn1", ".attn2"))
+        for target in TARGETS
+    ]
+
+
+def _set_scale(method: "DreamBoothLoRA", scale: float) -> float:
+    method.lora.set_scale(scale)
+    return scale
 
 
 class DreamBoothLoRA(ClassPreserving):
@@ -64,6 +76,10 @@ class DreamBoothLoRA(ClassPreserving):
     """
 
     name: ClassVar[str] = "dreambooth_lora"
+    SETTINGS = ("identifier_token", "rank", "learning_rate")
+    lora_scale = InferenceParameter(
+        "s, how much of what was learned is drawn; not saved (default 1)", _set_scale
+    )
 
     def __init__(
         self,
@@ -90,64 +106,36 @@ class DreamBoothLoRA(ClassPreserving):
         self.register_buffer("words", words, persistent=False)  # (2, dim)
         self.tokens = LearnedTokens(token_names(placeholder_token, 2))
 
-        # A and B are ours. The layers around them come and go, and would bring the
-        # base's weights along: a plain dictionary hides them from `state_dict`.
-        self.layers = lora_layers(base.unet, rank)
-        self.matrices = nn.ModuleDict(
-            {
-                name.replace(".", "_"): nn.ModuleDict(
-                    {"A": layer.lora_A[ADAPTER], "B": layer.lora_B[ADAPTER]}
-                )
-                for name, layer in self.layers.items()
-            }
-        )
+        # A and B, beside every projection of every attention layer
+        self.lora = LoraLayers(base.unet, attention_projections(base.unet), rank)
+        self.matrices = self.lora.matrices
         self.to(base.device)
         self.lora_scale = 1.0
         self.prior = ClassPrior(
             class_word, prior_pictures, prior_batch_size, prior_weight
         )
 
-    @property
-    def lora_scale(self) -> float:
-        """s, a dial to turn at any time; neither learned nor saved (default 1)."""
-        return self._lora_scale
-
-    @lora_scale.setter
-    def lora_scale(self, scale: float) -> None:
-        self._lora_scale = scale
-        for layer in self.layers.values():
-            layer.set_scale(ADAPTER, scale)
-
     @contextmanager
     def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
         """Inside the `with` block, `base` knows the word and has the LoRA layers.
 
-        Each wraps whatever stands in its place, another LoRA included: several add up.
-        What is hooked to a projection before (`rewritten_text`) concerns W alone.
+        Each layer wraps whatever is in its place, another LoRA included: several add
+        up. What is hooked to a projection before (`rewritten_text`) concerns W alone.
 
         Raises:
             PersoError: the word is taken, `base` is built differently, or this LoRA is
                 attached already.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self.tokens.attached(base, lambda: self.words))
-            for name, layer in self.layers.items():
-                stack.enter_context(_standing_in(base.unet, name, layer))
+        with (
+            self.tokens.attached(base, lambda: self.words),
+            self.lora.attached(base.unet),
+        ):
             yield
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All A and B, with AdamW's usual weight decay (diffusers' script: 0.01)."""
         learned = list(self.matrices.parameters())
         return [{"params": learned, "lr": self.learning_rate, "weight_decay": 0.01}]
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that build this method again."""
-        return {
-            "identifier_token": self.identifier_token,
-            "rank": self.rank,
-            "learning_rate": self.learning_rate,
-            **self.prior.settings(),
-        }
 
     def to_lora_weights(self, path: str | Path) -> Path:
         """Write what `pipe.load_lora_weights(folder)` reads.
@@ -166,70 +154,9 @@ class DreamBoothLoRA(ClassPreserving):
         path = Path(path)
         if path.suffix != ".safetensors":
             path = path / "pytorch_lora_weights.safetensors"
-        tensors = {}
-        for name, layer in self.layers.items():
-            for part, learned in (("A", layer.lora_A), ("B", layer.lora_B)):
-                weight = learned[ADAPTER].weight.detach().cpu().contiguous()
-                tensors[f"unet.{name}.lora_{part}.weight"] = weight
+        tensors = {
+            f"unet.{name}": weight.cpu().contiguous()
+            for name, weight in self.lora.weights().items()
+        }
         write_atomically(path, save(tensors, metadata={"format": "pt"}))
         return path
-
-
-def lora_layers(unet: UNet2DConditionModel, rank: int) -> dict[str, LoraLinear]:
-    """A peft layer for every projection of every attention layer, by its name.
-
-    peft builds them around stand-ins without weights, so that neither the U-Net nor the
-    global generator is touched; `attach` puts the real projection in.
-    """
-    stand_ins = nn.ModuleDict()
-    for name, module in unet.named_modules():
-        if name.endswith((".attn1", ".attn2")):
-            for target in TARGETS:
-                real = module.get_submodule(target)
-                stand_ins[f"{name}.{target}".replace(".", "/")] = nn.Linear(
-                    real.in_features, real.out_features, bias=False, device="meta"
-                )
-    names = list(stand_ins)
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)
-    inject_adapter_in_model(config, stand_ins, ADAPTER, low_cpu_mem_usage=True)
-
-    generator = torch.Generator().manual_seed(0)
-    for layer in stand_ins.values():
-        layer.base_layer = None
-        layer.to_empty(device="cpu")
-        thin = layer.lora_A[ADAPTER].weight  # (rank, in)
-        nn.init.kaiming_uniform_(thin, a=5**0.5, generator=generator)
-        nn.init.zeros_(layer.lora_B[ADAPTER].weight)  # (out, rank)
-    return {name.replace("/", "."): layer for name, layer in stand_ins.items()}
-
-
-@contextmanager
-def _standing_in(
-    unet: UNet2DConditionModel, name: str, layer: LoraLinear
-) -> Iterator[None]:
-    """Inside, `layer` stands at `name` and wraps the module that was there."""
-    place, _, child = name.rpartition(".")
-    try:
-        parent = unet.get_submodule(place)
-        before = parent.get_submodule(child)
-    except AttributeError:
-        before = None
-    fits = before is not None and before.in_features == layer.in_features
-    if not fits or before.out_features != layer.out_features:
-        raise PersoError(
-            f"This LoRA changes {name}, from {layer.in_features} to "
-            f"{layer.out_features} channels, which this base does not have; attach it "
-            "to the base it was trained on."
-        )
-    if layer.base_layer is not None:
-        raise PersoError(
-            "This LoRA is attached already, and its layers can stand in one place at a "
-            "time. Leave that `with` block first, or load its file a second time."
-        )
-    layer.base_layer = before
-    setattr(parent, child, layer)
-    try:
-        yield
-    finally:
-        setattr(parent, child, before)
-        layer.base_layer = None

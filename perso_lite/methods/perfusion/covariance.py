@@ -20,7 +20,6 @@ from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER, read_tensors, write_tensors
 
 COVARIANCE_FOLDER = DATA_FOLDER / "covariance"
-HEADER_KEY = "perso_lite.covariance_fingerprint"  # in the files of concepts
 SMALLEST = 1e-6  # of the largest eigenvalue: below it a ridge is needed (ours)
 
 

@@ -1,21 +1,21 @@
-"""The same text, with class words in the places of concepts: for global key locking.
+"""Global key locking: the same prompt, with class words in the places of concepts.
 
-A text that says a new word is recognised by its states (`remembered.py`) and encoded
-once more with "teddy" where it said "<toy>".
+A prompt that says a new word is found by its states (`prompt_lookup.py`) and encoded
+once more with "teddy" where it says "<toy>"; keys are made of that.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.conditioning.cross_attention import KEYS_DECIDED_BY, shared_by
 from perso_lite.conditioning.prompt_lookup import PromptLookup
 from perso_lite.conditioning.tokens import single_token_id
 from perso_lite.errors import PersoError
-from perso_lite.methods.space_time.hooks import present_text
 
 
 class Named(Protocol):
@@ -25,34 +25,31 @@ class Named(Protocol):
     initializer_token: str
 
 
-class ClassWords:
-    """Remembers what was encoded, and encodes it again in other words."""
+class ClassWordPrompts:
+    """Records the prompts that are encoded, and encodes them again with class words."""
 
     def __init__(self, base: StableDiffusionPipeline):
         self._base = base
-        self._texts = PromptLookup(base)
+        self._prompts = PromptLookup(base)
         self._latest: tuple = (None, [], None)  # states, concepts, what came of them
 
-    @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Inside, texts that say a new word are remembered with their states."""
-        with self._texts.remembering():
-            yield
+    def recording(self) -> AbstractContextManager[None]:
+        """Inside, prompts that say a new word are recorded with their states."""
+        return self._prompts.recording()
 
     def instead_of(self, concepts: Sequence[Named], states: Tensor) -> Tensor:
         """Text states (batch, tokens, dim) with class words in the concepts' places.
 
-        What is not recognised stays as it is. Drawing goes on with the same states for
-        many steps, so the last answer is kept.
+        Rows whose prompt is not found stay as they are. Drawing goes on with the same
+        states for many steps, so the last answer is kept.
 
         Raises:
             PersoError: a word is attached that has another text for every layer.
         """
-        if present_text(self._base) is not None:
+        if other := shared_by(self._base.unet, KEYS_DECIDED_BY):
             raise PersoError(
-                "Global key locking and a word with a vector for each layer (NeTI or "
-                "XTI) both decide what text the keys are made of. Set key_locking to "
-                '"local", or attach one of the two.'
+                f"Global key locking and {other} both decide what text the keys are "
+                'made of. Set key_locking to "local", or attach one of the two.'
             )
         known, of, replaced = self._latest
         if known is not states or of != concepts:
@@ -62,19 +59,15 @@ class ClassWords:
 
     @torch.no_grad()
     def _encoded_again(self, concepts: Sequence[Named], states: Tensor) -> Tensor:
-        rows, ids = self._texts.recognised(states)
-        of_class = self._said_otherwise(ids, concepts)
-        others = (of_class != ids).any(1)
-        if not others.any():
-            return states
-        class_states = self._base.text_encoder(of_class[others])[0]
-        return states.index_copy(0, rows[others], class_states.to(states))
-
-    def _said_otherwise(self, ids: Tensor, concepts: Sequence[Named]) -> Tensor:
-        """Token ids (texts, tokens) with class words for concepts."""
+        rows, ids = self._prompts.find(states)
         tokenizer, of_class = self._base.tokenizer, ids.clone()
         for concept in concepts:
             word = tokenizer.convert_tokens_to_ids(concept.placeholder_token)
-            said = single_token_id(tokenizer, concept.initializer_token)
-            of_class[ids == word] = said
-        return of_class
+            of_class[ids == word] = single_token_id(
+                tokenizer, concept.initializer_token
+            )
+        changed = (of_class != ids).any(1)
+        if not changed.any():
+            return states
+        class_states = self._base.text_encoder(of_class[changed])[0]
+        return states.index_copy(0, rows[changed], class_states.to(states))

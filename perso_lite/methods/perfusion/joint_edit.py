@@ -1,8 +1,8 @@
 """The rank-one edits of all concepts attached to one U-Net, made jointly.
 
 Every cross-attention layer projects the text twice: `to_k` and `to_v`. While concepts
-are attached, hooks on both give the projection what is left of the text without the
-concepts, and add what the concepts answer, gate by gate:
+are attached, a pre-hook on each removes the concepts' components from the text states,
+and a hook adds every concept's target output, scaled by its gate:
 
     h = W e' + sum_j gate_j o*_j
 
@@ -11,7 +11,7 @@ ever written to.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -20,19 +20,22 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import (
-    call_argument,
     cross_attention_layers,
+    shared_by,
+    shared_on,
+    unet_inputs,
 )
 from perso_lite.errors import PersoError
 from perso_lite.methods.perfusion.covariance import TextCovariance
-from perso_lite.methods.perfusion.global_locking import ClassWords
+from perso_lite.methods.perfusion.global_locking import ClassWordPrompts
 from perso_lite.methods.perfusion.rank_one import EDITS
 
 KINDS = ("to_k", "to_v")
+KEY = "joint_edit"  # under which the U-Net keeps it
 SAME = 1e-5  # two concepts whose cosine is so near to 1 cannot be told apart
 
 
-class Concept(Protocol):
+class GatedConcept(Protocol):
     """What the edit has to know of a concept (see `methods/perfusion.py`)."""
 
     placeholder_token: str
@@ -47,7 +50,7 @@ class Concept(Protocol):
         """o* of all layers in one vector, (sum of widths,)."""
 
 
-Split = tuple[Tensor, Tensor | None, list[Concept]]  # rest, gates, whose gates
+Split = tuple[Tensor, Tensor | None, list[GatedConcept]]  # rest, gates, whose gates
 
 
 class JointEdit:
@@ -58,19 +61,19 @@ class JointEdit:
         edit: a name of `rank_one.EDITS`: "exact", or what it is compared with.
     """
 
-    def __init__(self, base: StableDiffusionPipeline, edit: str):
+    def __init__(self, base: StableDiffusionPipeline, edit: str = "exact"):
         if edit not in EDITS:
             raise PersoError(
                 f'There is no edit "{edit}"; choose from {", ".join(EDITS)}.'
             )
-        self.concepts: list[Concept] = []
+        self.concepts: list[GatedConcept] = []
         self.edit = edit
         self._base = base
         self._splits: dict[str, tuple[Tensor, Split]] = {}
         self._split: dict[str, Split] = {}  # between the two hooks of a projection
-        self._class_words = ClassWords(base)  # for global key locking
+        self._class_words = ClassWordPrompts(base)  # for global key locking
 
-    def add(self, concept: Concept) -> None:
+    def add(self, concept: GatedConcept) -> None:
         """Let a concept take part.
 
         Raises:
@@ -105,11 +108,11 @@ class JointEdit:
     # -- the hooks -------------------------------------------------------------------
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Inside, the layers are edited."""
+    def installed(self) -> Iterator["JointEdit"]:
+        """Inside, the layers are edited; yields itself."""
         entered, unet = self._unet_entered, self._base.unet
         with ExitStack() as stack:
-            stack.enter_context(self._class_words.remembering())
+            stack.enter_context(self._class_words.recording())
             hooks = [unet.register_forward_pre_hook(entered, with_kwargs=True)]
             for kind in KINDS:
                 for module, part in self._projections(kind):
@@ -119,10 +122,10 @@ class JointEdit:
                     hooks.append(module.register_forward_hook(after))
             for hook in hooks:
                 stack.callback(hook.remove)
-            yield
+            yield self
 
     def _unet_entered(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        states = call_argument(args, kwargs, 2, "encoder_hidden_states")
+        states = unet_inputs(args, kwargs).encoder_hidden_states
         self._splits = {}
         if isinstance(states, Tensor):
             values = self._split_of("to_v", states)
@@ -169,7 +172,7 @@ class JointEdit:
         return rest.to(states.dtype), gates, concepts
 
 
-def _check_apart(one: Concept, other: Concept) -> None:
+def _check_apart(one: GatedConcept, other: GatedConcept) -> None:
     """Refuse two concepts whose i* are parallel: no gate could tell them apart."""
     inputs = torch.stack([one.target_input.cpu(), other.target_input.cpu()])
     gram = inputs @ one.covariance.inverse @ inputs.T  # (2, 2)
@@ -194,34 +197,23 @@ def joint_edit(
     Raises:
         PersoError: there is no such edit, or concepts are attached already.
     """
-    if _present(base) is not None:
+    if shared_by(base.unet, KEY) is not None:
         raise PersoError(
             "Concepts are attached to this base already, so it is late to choose how "
             "they are edited: enter joint_edit first, then attach."
         )
-    created = JointEdit(base, edit)
-    with created.installed():
-        # the U-Net itself remembers who edits it, so that the next concept finds it
-        base.unet.joint_edit = created
-        try:
-            yield created
-        finally:
-            del base.unet.joint_edit
-
-
-def _present(base: StableDiffusionPipeline) -> JointEdit | None:
-    return vars(base.unet).get("joint_edit")
+    with shared_on(base.unet, KEY, JointEdit(base, edit).installed) as created:
+        yield created
 
 
 @contextmanager
-def join_edit(base: StableDiffusionPipeline, concept: Concept) -> Iterator[None]:
+def joined_edit(base: StableDiffusionPipeline, concept: GatedConcept) -> Iterator[None]:
     """Inside, a concept takes part in the edit of `base`.
 
     Raises:
         PersoError: it cannot; see `JointEdit.add`.
     """
-    present = _present(base)
-    with joint_edit(base) if present is None else nullcontext(present) as edit:
+    with shared_on(base.unet, KEY, JointEdit(base).installed) as edit:
         edit.add(concept)
         try:
             yield

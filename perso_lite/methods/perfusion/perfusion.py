@@ -15,30 +15,31 @@ where s_m is the share of i* in text state e_m and e'_m what is left without it
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from perso_lite.conditioning.cross_attention import projected_text
+from perso_lite.base import base_name
+from perso_lite.concepts import TEMPLATES
+from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.conditioning.tokens import (
     LearnedTokens,
     check_placeholder,
-    state_in_sentences,
+    encode_prompts,
     token_names,
     vector_of,
 )
 from perso_lite.errors import PersoError
-from perso_lite.method import Method
-from perso_lite.methods.perfusion.covariance import (
-    HEADER_KEY,
-    TextCovariance,
-    covariance_of,
-)
-from perso_lite.methods.perfusion.joint_edit import join_edit
+from perso_lite.method import InferenceParameter, Method
+from perso_lite.methods.perfusion.covariance import TextCovariance, covariance_of
+from perso_lite.methods.perfusion.joint_edit import joined_edit
 from perso_lite.methods.perfusion.rank_one import check_gate
+
+COVARIANCE_KEY = "perso_lite.covariance_fingerprint"  # in the header of files
 
 
 class Perfusion(Method):
@@ -72,6 +73,10 @@ class Perfusion(Method):
     """
 
     name: ClassVar[str] = "perfusion"
+    SETTINGS = (
+        "initializer_token", "key_locking", "learning_rate", "embedding_learning_rate",
+        "training_beta", "training_tau", "beta", "tau", "decay", "masked_loss",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -140,23 +145,14 @@ class Perfusion(Method):
             },
         ]
 
-    def encoder_hidden_states(self, captions: list[str], timesteps: Tensor) -> Tensor:
-        """As usual, and remember the word's own state in each caption for i*."""
-        states = super().encoder_hidden_states(captions, timesteps)
-        tokenizer = self.base.tokenizer
-        word = tokenizer.convert_tokens_to_ids(self.placeholder_token)
-        # positions include the start token, which the tokenizer puts first
-        ids = torch.tensor(
-            tokenizer(captions, padding="max_length", truncation=True).input_ids
-        )  # (batch, tokens)
-        places = (ids == word).int().argmax(1)  # the first, if it is said twice
-        own = states.detach()[range(len(captions)), places]  # (batch, dim)
-        self._latest_state = own.float().mean(0)
-        return states
-
-    def after_step(self, index: int) -> None:
+    def after_step(self, index: int, captions: list[str], states: Tensor) -> None:
         """i* <- decay i* + (1 - decay) mean e, without gradient (ours)."""
-        self.target_input.lerp_(self._latest_state, 1 - self.decay)
+        tokenizer = self.base.tokenizer
+        ids = tokenizer(captions, padding="max_length", truncation=True).input_ids
+        places = self.tokens.places(tokenizer, torch.tensor(ids))  # (batch, tokens)
+        first = places.int().argmax(1)  # if it is said twice
+        own = states[range(len(captions)), first]  # (batch, dim)
+        self.target_input.lerp_(own.float().mean(0), 1 - self.decay)
 
     def loss_weights(self, masks: Tensor) -> Tensor | None:
         """Soft masks, each divided by its own maximum."""
@@ -177,10 +173,36 @@ class Perfusion(Method):
             PersoError: the word is taken, `base` is of another shape, or a concept is
                 there already whose i* is the same.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self.tokens.attached(base, lambda: self.embedding))
-            stack.enter_context(join_edit(base, self))
+        with (
+            self.tokens.attached(base, lambda: self.embedding),
+            joined_edit(base, self),
+        ):
             yield
+
+    beta = InferenceParameter(
+        "the share of i* at which the gate is half open, in [0, 1]",
+        lambda _, beta: check_gate(beta=beta)[0],
+    )
+    tau = InferenceParameter(
+        "how soft the gate is", lambda _, tau: check_gate(tau=tau)[1]
+    )
+
+    def _check_key_locking(self, value: str) -> str:
+        possible = ("trained" if self.trained_keys else "local", "global")
+        if value not in possible:
+            raise PersoError(
+                f'key_locking is "{value}", but this concept can be drawn with '
+                f'{" or ".join(possible)} only: keys are locked ("local") or "trained" '
+                "from the start of training on."
+            )
+        return value
+
+    # "local": the text without i*, and the class word's key through the gate.
+    # "global": the whole prompt with the class word in the concept's place, ungated; it
+    # is drawn as if of any such thing, and only values know the concept. (For prompts
+    # encoded in the same `with` block; see `global_locking.py`.)
+    # "trained": as local, with keys that were trained along.
+    key_locking = InferenceParameter("what the keys are made of", _check_key_locking)
 
     def targets(self, kind: str) -> Tensor:
         """o* of all layers in one vector, for "to_k" or "to_v"."""
@@ -198,59 +220,52 @@ class Perfusion(Method):
             return self.training_beta, self.training_tau
         return self.beta, self.tau
 
-    @property
-    def key_locking(self) -> str:
-        """What the keys are made of: a dial, also while attached.
-
-        "local": the text without i*, and the class word's key through the gate.
-        "global": the whole prompt with the class word in the concept's place, ungated;
-        the prompt is drawn as if of any such thing, and only values know the concept.
-        (For prompts encoded in the same `with` block; see `class_words.py`.)
-        "trained": as local, with keys that were trained along.
-        """
-        return self._key_locking
-
-    @key_locking.setter
-    def key_locking(self, value: str) -> None:
-        possible = ("trained" if self.trained_keys else "local", "global")
-        if value not in possible:
-            raise PersoError(
-                f'key_locking is "{value}", but this concept can be drawn with '
-                f'{" or ".join(possible)} only: keys are locked ("local") or "trained" '
-                "from the start of training on."
-            )
-        self._key_locking = value
-
-    @property
-    def beta(self) -> float:
-        """The share of i* at which the gate is half open, in [0, 1]: a dial."""
-        return self._beta
-
-    @beta.setter
-    def beta(self, value: float) -> None:
-        check_gate(beta=value)
-        self._beta = float(value)
-
-    @property
-    def tau(self) -> float:
-        """How soft the gate is: a dial."""
-        return self._tau
-
-    @tau.setter
-    def tau(self, value: float) -> None:
-        check_gate(tau=value)
-        self._tau = float(value)
-
     # -- files -----------------------------------------------------------------------
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments that build this method again."""
-        names = """initializer_token key_locking learning_rate embedding_learning_rate
-            training_beta training_tau beta tau decay masked_loss"""
-        settings = {name: getattr(self, name) for name in names.split()}
         # how keys were made outlasts how they are drawn just now
-        return settings | ({"key_locking": "trained"} if self.trained_keys else {})
+        trained = {"key_locking": "trained"} if self.trained_keys else {}
+        return super().settings() | trained
 
     def header(self) -> dict[str, str]:
         """With the fingerprint of C, which is not in the file."""
-        return super().header() | {HEADER_KEY: self.covariance.fingerprint}
+        return super().header() | {COVARIANCE_KEY: self.covariance.fingerprint}
+
+    def check_header(self, header: dict[str, str], path: str | Path) -> None:
+        """Refuse a file that was trained with another covariance.
+
+        Raises:
+            PersoError: it was.
+        """
+        written, kept = header.get(COVARIANCE_KEY), self.covariance.fingerprint
+        if kept != written:
+            raise PersoError(
+                f"{path} was trained with the covariance {written}, but the one kept "
+                f"for {base_name(self.base)} is {kept}, and gates would open "
+                "elsewhere. Put the former back, or train the concept again."
+            )
+
+
+# -- where it starts -------------------------------------------------------------------
+
+
+@torch.no_grad()
+def state_in_sentences(base: StableDiffusionPipeline, word: str) -> Tensor:
+    """A word's text state on average over the neutral captions, (dim,)."""
+    states = encode_prompts(base, [template.format(word) for template in TEMPLATES])
+    until_word = [template.split("{}")[0] + word for template in TEMPLATES]
+    ends = [len(base.tokenizer(text).input_ids) - 2 for text in until_word]
+    return states[range(len(ends)), ends].float().mean(0)
+
+
+@torch.no_grad()
+def projected_text(unet: UNet2DConditionModel, state: Tensor, kind: str) -> Tensor:
+    """What the layers' "to_k" or "to_v" make of a text state (dim,), in one vector.
+
+    Returns:
+        (sum of the layers' widths,), layer after layer.
+    """
+    layers = cross_attention_layers(unet)
+    modules = [getattr(unet.get_submodule(layer.name), kind) for layer in layers]
+    return torch.cat([module.weight.float() @ state for module in modules])

@@ -49,8 +49,8 @@ def gate(similarity: Tensor, beta: Tensor | float, tau: Tensor | float) -> Tenso
     return torch.sigmoid((similarity - beta) / tau)
 
 
-def check_gate(beta: float = 0.5, tau: float = 0.1) -> None:
-    """Refuse what makes no gate.
+def check_gate(beta: float = 0.5, tau: float = 0.1) -> tuple[float, float]:
+    """Refuse what makes no gate; returns beta and tau.
 
     Raises:
         PersoError: beta is not in [0, 1], or tau is not a positive number.
@@ -65,6 +65,7 @@ def check_gate(beta: float = 0.5, tau: float = 0.1) -> None:
             f"tau is {tau}, but shares are divided by it: give a positive number, for "
             "example 0.15."
         )
+    return float(beta), float(tau)
 
 
 def gated(

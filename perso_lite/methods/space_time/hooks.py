@@ -1,9 +1,9 @@
 """A text of its own for every cross-attention layer, at every timestep.
 
-While words with a vector for each timestep and layer are attached (`space_time.py`),
-the U-Net is still given one tensor of text states. When it is called, we recognise the
-texts behind those states, have them encoded for all layers (`layered_encoder.py`), and
-each layer reads its own part, found by the layer's fixed position: nobody counts calls.
+While words with a vector for each timestep and layer are attached (`word.py`), the
+U-Net is still given one tensor of text states. When it is called, the prompts behind
+those states are found (`prompt_lookup.py`) and encoded for all layers (`encoder.py`),
+and each layer reads its own part, by the layer's fixed position: nobody counts calls.
 """
 
 from collections.abc import Iterator
@@ -15,74 +15,82 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import (
+    KEYS_DECIDED_BY,
     CrossAttentionLayer,
     call_argument,
     rewritten_text,
+    shared_on,
+    unet_inputs,
 )
 from perso_lite.conditioning.prompt_lookup import PromptLookup
-from perso_lite.methods.space_time.encoder import (
-    LayeredEncoder,
-    States,
-    Word,
-    check_once,
-)
+from perso_lite.methods.space_time.encoder import States
+from perso_lite.methods.space_time.encoding_cache import EncodingCache
+
+KEY = "per_layer_conditioning"  # under which the U-Net keeps it
+WHO = "a word with a vector for each layer (NeTI or XTI)"
 
 
-class LayeredText:
+class PerLayerConditioning:
     """The hooks on one U-Net that give each layer its text.
 
     Attributes:
-        encoder: knows the words that are attached.
+        cache: knows the words that are attached, and encodes.
     """
 
     def __init__(self, base: StableDiffusionPipeline):
-        self.encoder = LayeredEncoder(base)
-        self._unet = base.unet
-        self._texts = PromptLookup(base)
+        self.cache = EncodingCache(base)
+        self._base = base
+        self._prompts = PromptLookup(base)
         # of the present call of the U-Net: (batch,) and (batch, tokens, dim)
         self._timesteps, self._states = torch.zeros(0), None
-        self._recognised: tuple = (None,) * 4  # states, tokenizer, rows, ids
+        self._found: tuple = (None,) * 4  # states, tokenizer, rows, ids
         self._read: tuple = (None, None, None)  # states, rows, what is read there
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Inside, the layers read texts of their own."""
+    def installed(self) -> Iterator["PerLayerConditioning"]:
+        """Inside, the layers read texts of their own; yields itself."""
         keys, values = (partial(self._text_of, kind) for kind in (0, 1))
-        unet, text_encoder = self._unet, self.encoder.base.text_encoder
+        unet, text_encoder = self._base.unet, self._base.text_encoder
         given, entered = self._text_given, self._unet_entered
         with ExitStack() as stack:
-            stack.enter_context(self._texts.remembering())
+            stack.enter_context(self._prompts.recording())
             stack.enter_context(rewritten_text(unet, keys, values))
+            stack.enter_context(
+                shared_on(unet, KEYS_DECIDED_BY, lambda: nullcontext(WHO))
+            )
             for hook in (
                 text_encoder.register_forward_pre_hook(given, with_kwargs=True),
                 unet.register_forward_pre_hook(entered, with_kwargs=True),
                 unet.conv_in.register_forward_pre_hook(self._unet_started),
             ):
                 stack.callback(hook.remove)
-            yield
+            yield self
 
     def encoded(self, ids: Tensor, timesteps: Tensor) -> States:
-        """As `LayeredEncoder.encoded`; these are no prompts to be remembered."""
-        self._texts.paused = True
+        """As `EncodingCache.encoded`; these are no prompts to be recorded.
+
+        Raises:
+            PersoError: a timestep is not one of training.
+        """
+        for word in self.cache.words:
+            word.check_timesteps(timesteps)
+        self._prompts.paused = True
         try:
-            return self.encoder.encoded(ids, timesteps)
+            return self.cache.encoded(ids, timesteps)
         finally:
-            self._texts.paused = False
+            self._prompts.paused = False
 
     def _text_given(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         """Refuse a prompt at once, and not when the first pictures have been drawn."""
         ids = call_argument(args, kwargs, 0, "input_ids")
-        for word, number in () if self._texts.paused else self.encoder.numbers():
-            check_once(ids, number, word.placeholder_token)
+        for word in () if self._prompts.paused else self.cache.words:
+            word.check_once(ids, self._base.tokenizer)
 
     # -- a call of the U-Net ---------------------------------------------------------
 
     def _unet_entered(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        latents = call_argument(args, kwargs, 0, "sample")
-        timestep = call_argument(args, kwargs, 1, "timestep")
-        timesteps = torch.as_tensor(timestep, device=latents.device).reshape(-1)
-        self._timesteps = timesteps.expand(len(latents))
-        self._states = call_argument(args, kwargs, 2, "encoder_hidden_states")
+        call = unet_inputs(args, kwargs)
+        self._timesteps, self._states = call.timesteps, call.encoder_hidden_states
         self._read = (None, None, None)
 
     def _unet_started(self, _: nn.Module, args: tuple) -> None:
@@ -106,51 +114,29 @@ class LayeredText:
     def _read_instead_of(self, states: Tensor) -> tuple[Tensor, States | None]:
         """Which rows of states are of texts with our words, and what layers read there.
 
-        The layers are given the U-Net's states, unless somebody exchanges them. So the
-        last answers are kept: which texts they are from step to step, what is read for
-        the length of a call (and of the backward pass after it).
+        The layers are given the U-Net's states, unless somebody swaps them. So the last
+        answers are kept: which texts they are from step to step, what is read for the
+        length of a call (and of the backward pass after it).
         """
-        tokenizer = self.encoder.base.tokenizer  # another one if a word came or left
-        known, known_tokenizer, *_ = self._recognised
-        if known is not states or known_tokenizer is not tokenizer:
-            rows, ids = self._texts.recognised(states)
-            numbers = [number for _, number in self.encoder.numbers()]
-            ours = torch.isin(ids, ids.new_tensor(numbers)).any(1)
-            self._recognised = (states, tokenizer, rows[ours], ids[ours])
-        *_, rows, ids = self._recognised
+        tokenizer = self._base.tokenizer  # another one if a word came or left
+        if self._found[0] is not states or self._found[1] is not tokenizer:
+            rows, ids = self._prompts.find(states)
+            words = [word.token_id(self._base) for word in self.cache.words]
+            ours = torch.isin(ids, ids.new_tensor(words)).any(1)
+            self._found = (states, tokenizer, rows[ours], ids[ours])
+        *_, rows, ids = self._found
         if self._read[0] is not states:
             encoded = self.encoded(ids, self._timesteps[rows]) if len(rows) else None
             self._read = (states, rows, encoded)
         return self._read[1:]
 
 
-# -- several words on one base ---------------------------------------------------------
-
-
-def present_text(base: StableDiffusionPipeline) -> LayeredText | None:
-    """What the layers of `base` read, if a word of this kind is attached."""
-    return vars(base.unet).get("layered_text")
-
-
 @contextmanager
-def join_text(base: StableDiffusionPipeline, word: Word) -> Iterator[None]:
-    """Inside, a word takes part in what the layers of `base` read."""
-    present = present_text(base)
-    with _layered(base) if present is None else nullcontext(present) as layered:
-        layered.encoder.words.append(word)
+def joined_conditioning(base: StableDiffusionPipeline, word) -> Iterator[None]:
+    """Inside, a `SpaceTimeWord` takes part in what the layers of `base` read."""
+    with shared_on(base.unet, KEY, PerLayerConditioning(base).installed) as present:
+        present.cache.words.append(word)
         try:
             yield
         finally:
-            layered.encoder.words.remove(word)
-
-
-@contextmanager
-def _layered(base: StableDiffusionPipeline) -> Iterator[LayeredText]:
-    created = LayeredText(base)
-    with created.installed():
-        # the U-Net itself remembers it, so that the next word finds it
-        base.unet.layered_text = created
-        try:
-            yield created
-        finally:
-            del base.unet.layered_text
+            present.cache.words.remove(word)

@@ -1,15 +1,18 @@
 """M(t, l), the mapper of NeTI: from a timestep and a layer to the vectors of a word.
 
-The point (t, l) becomes waves of random frequencies, then its likeness to each anchor
+The point (t, l) becomes waves of random frequencies, then its similarity to each anchor
 of a grid over time and layers, then, by a small network, the word:
 
     e = (sin W(t, l), cos W(t, l)) / |.|        2048 numbers, W drawn once and kept
-    a = A e + b                                 one a layer and a tenth of time
+    a = A e + b                                 one per layer and tenth of time
     h = MLP(a)                                  128 hidden units, cut off behind k
     output = B h + c
 
 (Alaluf et al., 2023; see `methods/neti.py`.)
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +80,7 @@ class SpaceTimeMapper(nn.Module):
         self.generator: torch.Generator | None = None  # of nested dropout
         if positional_encoding:
             features = FourierFeatures(sigma_time, sigma_layer)
-            # a grid of anchors: each output starts as the likeness to one of them
+            # a grid of anchors: each output starts as the similarity to one of them
             times = torch.arange(time_anchors) * num_train_timesteps // time_anchors
             grid = torch.cartesian_prod(times, torch.arange(num_layers))
             at_anchors = features(grid)  # (anchors, 2 * frequencies)
@@ -96,6 +99,15 @@ class SpaceTimeMapper(nn.Module):
             nn.LeakyReLU(),
         )
         self.output = nn.Linear(HIDDEN, num_outputs)
+
+    @contextmanager
+    def drawing_from(self, generator: torch.Generator) -> Iterator[None]:
+        """Inside, nested dropout draws from the generator; otherwise, from torch's."""
+        self.generator = generator
+        try:
+            yield
+        finally:
+            self.generator = None
 
     @torch.no_grad()
     def start_at(self, vector: Tensor) -> None:

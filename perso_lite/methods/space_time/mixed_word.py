@@ -10,10 +10,9 @@ from perso_lite.methods.space_time.word import SpaceTimeWord
 
 
 class MixedWord(SpaceTimeWord):
-    """Two words in one: here and now the one, elsewhere the other.
+    """Mixes two learned words: `one` where `where(timesteps, layers)` is true.
 
-    It is made of learnt words and learns nothing, so it is for drawing only; it follows
-    the two as they change.
+    It learns nothing itself and is for drawing only; it follows the two as they change.
 
     Args:
         one: the word that is read where `where` says so.
@@ -65,9 +64,10 @@ class MixedWord(SpaceTimeWord):
             torch.where(of_one, *bypasses),
         )
 
-    def dials(self) -> list:
-        """Those of both words, and which function says where."""
-        return [id(self.where), *super().dials()]
+    def configuration(self) -> dict:
+        """That of both words, and which function says where."""
+        words = {"one": self.one.configuration(), "other": self.other.configuration()}
+        return words | {"where": id(self.where)}
 
     def settings(self) -> dict:
         """Refused: a mixture is not kept in a file.

@@ -14,10 +14,12 @@ state and read by the values alone:
     values of layer l = LN(H + |H| alpha bypass / |bypass|)      at the word's place
 
 While M trains, its hidden units are cut off behind a random k (nested dropout), so that
-the first ones learn what matters most; for drawing, k is a dial: `truncation_idx`.
+the first ones learn what matters most; for drawing, k is chosen: `truncation_idx`.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +29,7 @@ from torch.nn import functional as F
 
 from perso_lite.conditioning.tokens import vector_of
 from perso_lite.errors import PersoError
+from perso_lite.method import InferenceParameter
 from perso_lite.methods.space_time.mapper import HIDDEN, SpaceTimeMapper
 from perso_lite.methods.space_time.word import SpaceTimeWord
 
@@ -59,10 +62,15 @@ class NeTI(SpaceTimeWord):
 
     Raises:
         PersoError: a placeholder the tokenizer would misread or already knows, an
-            initializer token that is not one token, a dial out of range.
+            initializer token that is not one token, a number out of range.
     """
 
     name: ClassVar[str] = "neti"
+    SETTINGS = (
+        "initializer_token", "bypass", "bypass_alpha", "truncation_idx", "norm_mode",
+        "seed", "over_time", "over_layers", "nested_dropout", "positional_encoding",
+        "start_at_class", "learning_rate",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -105,9 +113,8 @@ class NeTI(SpaceTimeWord):
         start = vector_of(base, self.initializer_token).cpu()
         self.register_buffer("target_norm", start.norm())
         self.start_at_class = start_at_class
-        if (
-            start_at_class
-        ):  # of the bypass only the direction counts: it starts anywhere
+        if start_at_class:
+            # of the bypass only the direction counts: it starts anywhere
             anywhere = torch.zeros(self.width if bypass else 0)
             self.mapper.start_at(torch.cat([start, anywhere]))
         self.to(base.device)
@@ -125,7 +132,7 @@ class NeTI(SpaceTimeWord):
             timesteps = torch.full_like(timesteps, self.num_train_timesteps // 2)
         grid = [timesteps.repeat_interleave(len(layers)), layers.repeat(len(timesteps))]
         points = torch.stack([part.float() for part in grid], dim=-1)
-        kept = None if self.training else self.truncation_idx  # a dial for drawing only
+        kept = None if self.training else self.truncation_idx  # for drawing only
         with torch.autocast(points.device.type, enabled=False):
             output = self.mapper(points, kept)
         output = output.unflatten(0, (len(timesteps), len(layers)))
@@ -161,15 +168,16 @@ class NeTI(SpaceTimeWord):
         encoder's work; that they come from equal parts of time makes up for it.
         """
         distinct = math.ceil(count / 2)
-        self.mapper.generator = generator  # nested dropout draws from it, too
         parts = torch.arange(distinct) + torch.rand(distinct, generator=generator)
         timesteps = (parts / distinct * num_train_timesteps).long()
         timesteps = timesteps.clamp(max=num_train_timesteps - 1)  # it may round up
         return timesteps.repeat_interleave(2)[:count]
 
-    def after_step(self, index: int) -> None:
-        """Let go of the generator, which is not ours."""
-        self.mapper.generator = None
+    @contextmanager
+    def training_step(self, generator: torch.Generator) -> Iterator[None]:
+        """As every method's; nested dropout draws from the generator, too."""
+        with self.mapper.drawing_from(generator), super().training_step(generator):
+            yield
 
     # -- drawing ---------------------------------------------------------------------
 
@@ -178,39 +186,27 @@ class NeTI(SpaceTimeWord):
         """How often units are cut off in training."""
         return self.mapper.nested_dropout
 
-    @property
-    def truncation_idx(self) -> int | None:
-        """How many hidden units to draw with, from 0 to 128; None: all."""
-        return self._truncation_idx
-
-    @truncation_idx.setter
-    def truncation_idx(self, value: int | None) -> None:
+    def _check_truncation_idx(self, value: int | None) -> int | None:
         if value is not None and not (type(value) is int and 0 <= value <= HIDDEN):
             raise PersoError(
                 f"truncation_idx is {value}, but the mapper has {HIDDEN} hidden units "
                 f"to keep the first of: give 0 to {HIDDEN}, or None for all."
             )
-        self._truncation_idx = value
+        return value
 
-    @property
-    def bypass_alpha(self) -> float:
-        """The bypass's step, as a share of the length of the word's text state."""
-        return self._bypass_alpha
-
-    @bypass_alpha.setter
-    def bypass_alpha(self, value: float) -> None:
+    def _check_bypass_alpha(self, value: float) -> float:
         if not (value >= 0 and math.isfinite(value)):
             raise PersoError(
                 f"bypass_alpha is {value}, but it is the length of a step: 0 for none, "
                 "0.2 as in training."
             )
-        self._bypass_alpha = float(value)
+        return float(value)
 
-    # -- files -----------------------------------------------------------------------
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that build this method again."""
-        names = """initializer_token bypass bypass_alpha truncation_idx norm_mode seed
-            over_time over_layers nested_dropout positional_encoding start_at_class
-            learning_rate"""
-        return {name: getattr(self, name) for name in names.split()}
+    truncation_idx = InferenceParameter(
+        "how many hidden units to draw with, from 0 to 128; None: all",
+        _check_truncation_idx,
+    )
+    bypass_alpha = InferenceParameter(
+        "the bypass's step, as a share of the length of the word's text state",
+        _check_bypass_alpha,
+    )

@@ -7,27 +7,28 @@ it, at whatever timestep t. That is the first of three spaces to look for a word
     P+   v(l)       one for each layer                    XTI
     P*   M(t, l)    one for each layer and timestep       NeTI
 
-A method says only what its word is (`vectors`); `layered_encoder.py` and
-`layered_text.py` do the rest.
+A method says only what its word is (`vectors`); `encoder.py` and `hooks.py` do the
+rest.
 """
 
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import CLIPTokenizer
 
 from perso_lite.concepts import Concept
-from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.cross_attention import cross_attention_layers, shared_by
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
-from perso_lite.method import Method, parameters_of
-from perso_lite.methods.space_time.encoder import States, check_once
-from perso_lite.methods.space_time.hooks import join_text, present_text
+from perso_lite.method import Method
+from perso_lite.methods.space_time.encoder import States
+from perso_lite.methods.space_time.hooks import KEY, joined_conditioning
 
 
 class SpaceTimeWord(Method):
@@ -56,7 +57,6 @@ class SpaceTimeWord(Method):
         self.num_layers = len(cross_attention_layers(base.unet))
         self.width = base.text_encoder.get_input_embeddings().embedding_dim
         self.num_train_timesteps = base.scheduler.config.num_train_timesteps
-        self.written: Tensor | None = None  # see `_vectors_to_write`
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
         """The word's vectors at timesteps (batch,).
@@ -105,9 +105,10 @@ class SpaceTimeWord(Method):
                 f"cross-attention layers, but this base has {layers}; attach it to the "
                 "kind of base it was trained on."
             )
-        with ExitStack() as stack:
-            stack.enter_context(self.tokens.attached(base, self._vectors_to_write))
-            stack.enter_context(join_text(base, self))
+        with (
+            self.tokens.attached(base, self.stand_in),
+            joined_conditioning(base, self),
+        ):
             yield
 
     def encode(self, prompts: list[str], timesteps: Tensor) -> States:
@@ -127,25 +128,22 @@ class SpaceTimeWord(Method):
                 f"There are {len(prompts)} prompts but {len(timesteps)} timesteps; "
                 "give each prompt one."
             )
-        present = present_text(base)
-        here = present is not None and self in present.encoder.words
+        present = shared_by(base.unet, KEY)
+        here = present is not None and self in present.cache.words
         with nullcontext() if here else self.attach(base):
             texts = base.maybe_convert_prompt(prompts, base.tokenizer)
             given = base.tokenizer(texts, padding="max_length", truncation=True)
             ids = torch.tensor(given.input_ids, device=base.device)
-            word = base.tokenizer.convert_tokens_to_ids(self.placeholder_token)
-            check_once(ids, word, self.placeholder_token, optional=False)
-            return present_text(base).encoded(ids, timesteps.to(base.device))
+            self.check_once(ids, base.tokenizer, optional=False)
+            return shared_by(base.unet, KEY).encoded(ids, timesteps.to(base.device))
 
-    def _vectors_to_write(self) -> Tensor:
-        """(texts, 1, dim) while layers' prompts are encoded, otherwise a stand-in.
+    def stand_in(self) -> Tensor:
+        """The vector that a pipeline encodes prompts with, (1, dim).
 
-        The pipeline encodes with the stand-in before any layer asks, and we know the
-        text by it. It is the word in the middle of time on average over the layers,
-        with a little of a vector that comes from the name alone: no two words share it.
+        It does so before any layer asks, and the prompt is found again by the result.
+        The vector is the word in the middle of time on average over the layers, with a
+        little of a vector that comes from the name alone: no two words share it.
         """
-        if self.written is not None:
-            return self.written
         generator = torch.Generator().manual_seed(
             zlib.crc32(self.placeholder_token.encode())
         )
@@ -156,6 +154,44 @@ class SpaceTimeWord(Method):
             mark = 0.1 * word.norm() * F.normalize(mark, dim=0).to(word)
         return word + mark
 
-    def dials(self) -> list[dict]:
-        """How the dials stand, those of words it is made of included."""
-        return [parameters_of(part) for part in self.modules()]
+    def token_id(self, base: StableDiffusionPipeline) -> int:
+        """The id of the word while it is attached."""
+        return base.tokenizer.convert_tokens_to_ids(self.placeholder_token)
+
+    def check_once(
+        self, ids: Tensor, tokenizer: CLIPTokenizer, optional: bool = True
+    ) -> None:
+        """Refuse texts (batch, tokens) that say the word more than once (or never).
+
+        Raises:
+            PersoError: one does.
+        """
+        count, token = self.tokens.places(tokenizer, ids).sum(1), self.placeholder_token
+        if (count > 1).any():
+            raise PersoError(
+                f"A prompt says {token} {int(count.max())} times, but a word with a "
+                "vector for each layer and timestep can be said only once. Say the "
+                "class word where it is meant again."
+            )
+        if not optional and not count.all():
+            raise PersoError(
+                f"A prompt does not say {token}, or so late that it is cut off after "
+                f"{ids.shape[1]} tokens, so no layer would read it. Write for example "
+                f'"a photo of a {token}".'
+            )
+
+    def check_timesteps(self, timesteps: Tensor) -> None:
+        """Refuse times that training never saw.
+
+        Raises:
+            PersoError: there is one.
+        """
+        last = self.num_train_timesteps - 1
+        wrong = timesteps[~((timesteps >= 0) & (timesteps <= last))]
+        if len(wrong):
+            raise PersoError(
+                f"The scheduler asks for timestep {float(wrong[0]):.4g}, but "
+                f"{self.placeholder_token} was learned for 0 to {last}. Use a "
+                "scheduler with the base's own schedule: DDIM, DPM-Solver, Euler and "
+                "the like."
+            )

@@ -37,6 +37,7 @@ class ExtendedTextualInversion(SpaceTimeWord):
     """
 
     name: ClassVar[str] = "extended_textual_inversion"
+    SETTINGS = ("initializer_token", "shared", "learning_rate")
     over_time = False
 
     def __init__(
@@ -63,7 +64,5 @@ class ExtendedTextualInversion(SpaceTimeWord):
         """The vectors alone, without weight decay (ours)."""
         return [{"params": [self.table], "lr": self.learning_rate, "weight_decay": 0.0}]
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that build this method again."""
-        names = "initializer_token shared learning_rate"
-        return {name: getattr(self, name) for name in names.split()}
+
+XTI = ExtendedTextualInversion  # the usual name

@@ -47,7 +47,11 @@ def test_it_holds_two_thin_matrices_a_projection_and_nothing_else(tiny):
         for name, module in tiny.unet.named_modules()
         if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))
     ]
-    assert len(method.layers) == len(projections) == len(list(method.parameters())) / 2
+    assert (
+        len(method.lora.layers)
+        == len(projections)
+        == len(list(method.parameters())) / 2
+    )
     wanted = sum(3 * (p.in_features + p.out_features) for p in projections)
     assert sum(value.numel() for value in method.state_dict().values()) == wanted
     assert all(parameter.requires_grad for parameter in method.parameters())
@@ -127,7 +131,7 @@ def test_attach_leaves_the_very_modules_that_were_there(tiny, raises):
 
 def test_two_add_up_in_any_order(tiny):
     one, two = make(tiny, "<one>", seed=0), make(tiny, "<two>", seed=1)
-    name = next(iter(one.layers))
+    name = next(iter(one.lora.layers))
     plain = tiny.unet.get_submodule(name)
     x = torch.randn(2, 5, plain.in_features, generator=torch.Generator().manual_seed(0))
     both = PROMPT.format("<one> and a <two>")
@@ -201,7 +205,7 @@ def test_the_stock_pipeline_reads_our_lora_weights(own_tiny, tmp_path):
         wanted = own_tiny.unet(latents, 500, states).sample
     path = method.to_lora_weights(tmp_path)
     assert path.name == "pytorch_lora_weights.safetensors"
-    assert len(load_file(path)) == 2 * len(method.layers)
+    assert len(load_file(path)) == 2 * len(method.lora.layers)
     states = encode_prompts(own_tiny, [PROMPT.format("weird teddy")] * 2)
     without = own_tiny.unet(latents, 500, states).sample
     own_tiny.load_lora_weights(tmp_path)

@@ -2,11 +2,7 @@ import copy
 
 import pytest
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-)
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from per_layer_helpers import (
     OPTIONS,
     PROMPT,
@@ -26,7 +22,7 @@ from perso_lite import (
     record_attention,
     swap_keys_values,
 )
-from perso_lite.methods.space_time import encoder as layered_encoder
+from perso_lite.methods.space_time import encoding_cache
 
 TIME = torch.tensor([300])
 
@@ -449,7 +445,7 @@ def test_a_prompt_that_says_a_word_twice_is_refused_before_anything_is_drawn(
 def test_the_oldest_encodings_are_dropped_and_made_again(
     tiny, word, latents, monkeypatch
 ):
-    monkeypatch.setattr(layered_encoder, "KEPT_BYTES", 1)
+    monkeypatch.setattr(encoding_cache, "KEPT_BYTES", 1)
     with word.attach(tiny), encodings_of(tiny) as sizes:
         states = encode_prompts(tiny, [PROMPT])
         first = read(tiny, states, latents, 300)[0]
@@ -468,7 +464,7 @@ def test_many_prompts_are_encoded_some_at_a_time(tiny, word):
     ]
     with word.attach(tiny), encodings_of(tiny) as sizes:
         together = generate(tiny, prompts, **OPTIONS)
-    assert max(sizes) == layered_encoder.AT_ONCE * 16
+    assert max(sizes) == encoding_cache.AT_ONCE * 16
     with word.attach(tiny):
         alone = [generate(tiny, prompt, **OPTIONS)[0] for prompt in prompts]
     assert torch.allclose(together, torch.stack(alone), atol=1e-4)

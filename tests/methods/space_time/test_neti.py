@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from one_batch import batch_of, losses_of
 from per_layer_helpers import OPTIONS, PROMPT
 from tiny_pipeline import tiny_pipeline, weights_hash
 from torch import nn
@@ -18,7 +18,6 @@ from perso_lite import (
 )
 from perso_lite.conditioning.tokens import single_token_id
 from perso_lite.files import read_tensors
-from perso_lite.training import denoising_losses, draw_batch, prepare
 
 TIMES = torch.tensor([10, 700])
 
@@ -85,6 +84,8 @@ def test_what_the_mapper_does_not_know_makes_no_difference(make):
 
 class Lookup(nn.Module):
     """A mapper that is a table over layers."""
+
+    nested_dropout = 0.5
 
     def __init__(self, table):
         super().__init__()
@@ -196,13 +197,11 @@ def test_training_moves_the_mapper_and_nothing_else(own_tiny, make, concept):
 def test_the_loss_on_one_batch_falls(tiny, concept, kind, rate):
     torch.manual_seed(0)
     method = kind(tiny, "teddy", learning_rate=rate)
-    scheduler = DDPMScheduler.from_config(tiny.scheduler.config)
-    generator = torch.Generator().manual_seed(0)
-    batch = draw_batch(method, prepare(method, concept), scheduler, 2, generator)
+    batch = batch_of(method, concept)
     optimizer, losses = torch.optim.AdamW(method.parameter_groups()), []
     with method.attach(tiny):
         for _ in range(15):
-            losses.append(denoising_losses(method, batch).mean())
+            losses.append(losses_of(method, batch).mean())
             optimizer.zero_grad()
             losses[-1].backward()
             optimizer.step()

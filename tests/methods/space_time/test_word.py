@@ -4,14 +4,7 @@ from diffusers import UNet2DConditionModel
 from per_layer_helpers import OPTIONS, PROMPT, GivenWord
 from torch.nn import functional as F
 
-from perso_lite import (
-    PersoError,
-    TextualInversion,
-    attached,
-    encode_prompts,
-    generate,
-)
-from perso_lite.conditioning.prompt_lookup import REMEMBERED, PromptLookup
+from perso_lite import PersoError, TextualInversion, attached, encode_prompts, generate
 
 TIMES = torch.tensor([10, 700])
 
@@ -123,41 +116,3 @@ def test_words_with_equal_vectors_are_told_apart_by_their_names(tiny):
             alone = generate(tiny, f"a {word.placeholder_token}", **OPTIONS)[0]
         assert torch.allclose(alone, picture, atol=1e-4)
     assert not torch.allclose(*both, atol=1e-3)
-
-
-# -- remembered texts ------------------------------------------------------------------
-
-
-def test_texts_are_found_again_by_their_states(tiny, word):
-    texts = PromptLookup(tiny)
-    with word.tokens.attached(tiny, word._vectors_to_write), texts.remembering():
-        states = encode_prompts(tiny, ["a cat", PROMPT, "a <toy>"])
-        ids = tiny.tokenizer([PROMPT, "a <toy>"], padding="max_length").input_ids
-        rows, found = texts.recognised(states[[2, 0, 1, 2]] + 0.0)
-        said = dict(zip(rows.tolist(), found.tolist(), strict=True))
-        assert said[0] == said[3] == ids[1] and said[2] == ids[0]
-        other = states.clone()
-        other[:, 5, 3] += 1e-3
-        assert len(texts.recognised(other)[0]) == 0
-    rows, found = texts.recognised(states)  # the word has left
-    assert rows.shape == (0,) and found.shape == (0, 24)
-
-
-def test_only_new_words_are_remembered_and_not_for_ever(tiny, word):
-    texts = PromptLookup(tiny)
-    with word.tokens.attached(tiny, word._vectors_to_write), texts.remembering():
-        states = encode_prompts(tiny, [PROMPT])
-        plain = encode_prompts(tiny, ["a cat"])
-        assert len(texts.recognised(plain)[0]) == 0
-        for _ in range(REMEMBERED - 1):
-            encode_prompts(tiny, ["a <toy>"])
-        assert len(texts.recognised(states)[0]) == 1  # and with this it is young again
-        for _ in range(REMEMBERED - 1):
-            encode_prompts(tiny, ["a <toy>"])
-        assert len(texts.recognised(states)[0]) == 1
-        for _ in range(REMEMBERED):
-            encode_prompts(tiny, ["a <toy>"])
-        assert len(texts.recognised(states)[0]) == 0
-        texts.paused = True
-        encode_prompts(tiny, [PROMPT])
-        assert len(texts.recognised(states)[0]) == 0

@@ -1,0 +1,135 @@
+"""LoRA layers through peft that are built apart from a network and put in for a while.
+
+    W x   becomes   W x + s (alpha / r) B A x,    A: (r, in),  B: (out, r)
+
+with A random and B zero at the start, so that training begins at the base, and alpha =
+r. s is the scale for drawing: 0 is the base, 1 what was learned.
+
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021
+(arXiv:2106.09685).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+
+from perso_lite.errors import PersoError
+
+ADAPTER = "default"  # peft can hold several in one layer; we use one
+
+
+class LoraLayers:
+    """A LoRA layer for each of some projections of a network.
+
+    This is no module: the layers come and go, and would bring the base's weights along.
+    A method registers `matrices`, which is what it learns.
+
+    Attributes:
+        layers: peft's, by the names of the projections.
+        matrices: A and B of each, by the same names with underscores.
+
+    Args:
+        network: a text encoder or a U-Net; it is read and not changed.
+        names: of its linear layers.
+        rank: r, the other side of A and B.
+        seed: of A.
+    """
+
+    def __init__(
+        self, network: nn.Module, names: Sequence[str], rank: int, seed: int = 0
+    ):
+        self.layers = _built_apart(network, names, rank, seed)
+        self.matrices = nn.ModuleDict(
+            {
+                name.replace(".", "_"): nn.ModuleDict(
+                    {"A": layer.lora_A[ADAPTER], "B": layer.lora_B[ADAPTER]}
+                )
+                for name, layer in self.layers.items()
+            }
+        )
+
+    def set_scale(self, scale: float) -> None:
+        """Set s, of all layers."""
+        for layer in self.layers.values():
+            layer.set_scale(ADAPTER, scale)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A and B of every layer, by the names that diffusers and peft give them."""
+        return {
+            f"{name}.lora_{part}.weight": learned[ADAPTER].weight.detach()
+            for name, layer in self.layers.items()
+            for part, learned in (("A", layer.lora_A), ("B", layer.lora_B))
+        }
+
+    @contextmanager
+    def attached(self, network: nn.Module) -> Iterator[None]:
+        """Inside, each layer wraps the projection of its name, another LoRA included.
+
+        Raises:
+            PersoError: `network` is built differently, or these layers are attached.
+        """
+        with ExitStack() as stack:
+            for name, layer in self.layers.items():
+                stack.enter_context(_in_place_of(network, name, layer))
+            yield
+
+
+def _built_apart(
+    network: nn.Module, names: Sequence[str], rank: int, seed: int
+) -> Mapping[str, LoraLinear]:
+    """A peft layer for each projection, by its name.
+
+    peft builds them around stand-ins without weights, so that neither the network nor
+    the global generator is touched; `attached` puts the real projections in.
+    """
+    stand_ins = nn.ModuleDict()
+    for name in names:
+        real = network.get_submodule(name)
+        stand_ins[name.replace(".", "/")] = nn.Linear(
+            real.in_features, real.out_features, bias=False, device="meta"
+        )
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(stand_ins))
+    inject_adapter_in_model(config, stand_ins, ADAPTER, low_cpu_mem_usage=True)
+
+    generator = torch.Generator().manual_seed(seed)
+    for layer in stand_ins.values():
+        layer.base_layer = None
+        layer.to_empty(device="cpu")
+        thin = layer.lora_A[ADAPTER].weight  # (rank, in)
+        nn.init.kaiming_uniform_(thin, a=5**0.5, generator=generator)
+        nn.init.zeros_(layer.lora_B[ADAPTER].weight)  # (out, rank)
+    return {name.replace("/", "."): layer for name, layer in stand_ins.items()}
+
+
+@contextmanager
+def _in_place_of(network: nn.Module, name: str, layer: LoraLinear) -> Iterator[None]:
+    """Inside, `layer` is at `name` and wraps the module that was there."""
+    place, _, child = name.rpartition(".")
+    try:
+        parent = network.get_submodule(place)
+        before = parent.get_submodule(child)
+    except AttributeError:
+        before = None
+    fits = before is not None and before.in_features == layer.in_features
+    if not fits or before.out_features != layer.out_features:
+        raise PersoError(
+            f"This LoRA changes {name}, from {layer.in_features} to "
+            f"{layer.out_features} channels, which this base does not have; attach it "
+            "to the base it was trained on."
+        )
+    if layer.base_layer is not None:
+        raise PersoError(
+            "This LoRA is attached already, and its layers can stand in one place at a "
+            "time. Leave that `with` block first, or load its file a second time."
+        )
+    layer.base_layer = before
+    setattr(parent, child, layer)
+    try:
+        yield
+    finally:
+        setattr(parent, child, before)
+        layer.base_layer = None

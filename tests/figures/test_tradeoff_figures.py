@@ -1,0 +1,20 @@
+"""Trade-off curves show the points they were given."""
+
+import matplotlib.pyplot as plt
+
+from perso_lite.figures.tradeoff import show_tradeoff
+
+
+def test_curves_and_marks_are_drawn_where_they_lie():
+    figure = show_tradeoff(
+        {"a": [(0, 1), (1, 0)]},
+        {"here": (0.5, 0.5)},
+        title="found",
+        labels={"a": ["x", "y"]},
+    )
+    (axis,) = figure.axes
+    curve, mark = axis.lines
+    assert list(curve.get_xdata()) == [0, 1]
+    assert list(mark.get_xdata()) == [0.5]
+    assert [text.get_text() for text in axis.texts] == ["x", "y"]
+    plt.close(figure)
