@@ -1,0 +1,1 @@
+"""How pictures are judged: judges, scores, intervals, and the fixed prompts."""
