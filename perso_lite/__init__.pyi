@@ -15,7 +15,7 @@ from perso_lite.method import (
 )
 from perso_lite.training import fit as fit, TrainingStep as TrainingStep
 from perso_lite.sampling import generate as generate
-from perso_lite.conditioning.tokens import encode_prompts as encode_prompts
+from perso_lite.base import encode_prompts as encode_prompts
 
 # -- the methods ----------------------------------------------------------------------
 from perso_lite.methods import (

@@ -4,6 +4,7 @@
 loads any other Stable Diffusion 1.x or 2.x; the rest of the code stays the same.
 """
 
+import difflib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,7 +14,8 @@ import diffusers
 import torch
 import transformers
 from diffusers import StableDiffusionPipeline
-from torch import nn
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
@@ -124,3 +126,80 @@ def fingerprint(base: StableDiffusionPipeline) -> str:
     for tensor in (table[: base.tokenizer.vocab_size], base.unet.conv_in.weight):
         digest.update(tensor.detach().to("cpu", torch.float16).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+# -- its words, and what it reads ------------------------------------------------------
+
+
+def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
+    """The id of a word that is one token for this base.
+
+    Raises:
+        PersoError: the word is empty, unknown or several tokens.
+    """
+    pieces = tokenizer.tokenize(word)
+    if len(pieces) == 1 and pieces[0] != tokenizer.unk_token:
+        return tokenizer.convert_tokens_to_ids(pieces[0])
+
+    words = [
+        token.removesuffix("</w>")
+        for token in tokenizer.get_vocab()
+        if token.endswith("</w>")
+    ]
+    near = difflib.get_close_matches(word.lower(), words, n=3)
+    shown = ", ".join(piece.removesuffix("</w>") for piece in pieces)
+    raise PersoError(
+        f'"{word}" is not one token of this base'
+        + (f" (it falls into {len(pieces)}: {shown})" if pieces else "")
+        + ", but learning starts from a single token. Give another class word, or "
+        "keep it and name a single-token initializer_token of similar meaning"
+        + (f"; near in spelling: {', '.join(near)}." if near else ".")
+    )
+
+
+def vector_of(base: StableDiffusionPipeline, word: str) -> Tensor:
+    """A copy of a word's row in the embedding table, (dim,) float32.
+
+    Raises:
+        PersoError: the word is not one token of this base.
+    """
+    table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
+    return table[single_token_id(base.tokenizer, word)].detach().float().clone()
+
+
+def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
+    """Text states of prompts, as the stock pipeline computes them.
+
+    Returns:
+        (prompts, tokens, dim), padded to the base's context length. Gradients flow
+        to whatever is attached.
+
+    Raises:
+        PersoError: a prompt is so long that a learned word in it would be cut off.
+    """
+    check_length(base, prompts)
+    device = base.text_encoder.get_input_embeddings().weight.device
+    states, _ = base.encode_prompt(
+        prompts, device, num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    return states
+
+
+def check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
+    """Refuse to lose a learned word at the end of a prompt (others get a warning).
+
+    Raises:
+        PersoError: a prompt is so long that one would be cut off.
+    """
+    tokenizer = base.tokenizer
+    read = tokenizer.model_max_length - 1  # and the end token
+    texts = base.maybe_convert_prompt(prompts, tokenizer)
+    for ids in tokenizer(texts, verbose=False).input_ids:
+        new = [i for i in ids[read:-1] if i >= tokenizer.vocab_size]
+        lost = [i for i in new if i not in ids[:read]]  # what is said before, is read
+        if lost:
+            (token,) = tokenizer.convert_ids_to_tokens(lost[:1])
+            raise PersoError(
+                f"A prompt is so long that its {token} is cut off; this base reads "
+                f"{read - 1} tokens of a prompt. Shorten it, or say {token} earlier."
+            )

@@ -21,9 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from perso_lite import __version__
-from perso_lite.base import base_name, fingerprint
+from perso_lite.base import base_name, encode_prompts, fingerprint
 from perso_lite.concepts import TEMPLATES, Concept
-from perso_lite.conditioning.tokens import encode_prompts
 from perso_lite.files import write_tensors
 
 FORMAT_VERSION = "1"

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from perso_lite.conditioning.tokens import encode_prompts
+from perso_lite.base import encode_prompts
 
 
 @torch.no_grad()

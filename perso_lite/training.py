@@ -15,9 +15,9 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from perso_lite.base import check_length
 from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
-from perso_lite.conditioning.tokens import check_length
 from perso_lite.files import check_writable
 from perso_lite.method import Method
 

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.attention.layers import Layers
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.record import record_attention
-from perso_lite.conditioning.cross_attention import Layers
-from perso_lite.conditioning.tokens import encode_prompts
+from perso_lite.base import encode_prompts
 
 
 @dataclass(frozen=True, eq=False)

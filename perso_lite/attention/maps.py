@@ -10,12 +10,9 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from perso_lite.attention.layers import Layers, choose_layers
 from perso_lite.attention.unet_calls import UNetCall
-from perso_lite.conditioning.cross_attention import (
-    Layers,
-    choose_layers,
-    cross_attention_layers,
-)
+from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.errors import PersoError
 
 Steps = int | Sequence[int] | None

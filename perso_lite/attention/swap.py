@@ -14,15 +14,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.attention.layers import Layers, choose_layers
 from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
+from perso_lite.base import encode_prompts
 from perso_lite.conditioning.cross_attention import (
     CrossAttentionLayer,
-    Layers,
-    choose_layers,
     cross_attention_layers,
     rewritten_text,
 )
-from perso_lite.conditioning.tokens import encode_prompts
 from perso_lite.errors import PersoError
 
 

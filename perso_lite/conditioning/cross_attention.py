@@ -7,7 +7,7 @@ them other text for the length of a `with` block, reads the arguments of a call,
 keeps what several concepts share on one U-Net.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,6 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
-
-Layers = str | int | Sequence[int] | None  # as `choose_layers` takes them
-
 
 # -- which layers there are ------------------------------------------------------------
 
@@ -80,44 +77,6 @@ def _blocks_in_call_order(
     for i, block in enumerate(unet.up_blocks):
         yield f"up_blocks.{i}", block, "up", shrink
         shrink //= 2 if block.upsamplers else 1
-
-
-def choose_layers(
-    layers: list[CrossAttentionLayer],
-    which: Layers,
-    height: int,
-    width: int,
-) -> list[CrossAttentionLayer]:
-    """Some of the layers.
-
-    Args:
-        layers: to choose from.
-        which: a side ("down", "mid", "up") or a layer's name; an int for the layers
-            whose maps have so many rows; several ints for positions; None for all.
-        height: of the latents.
-        width: of the latents.
-
-    Raises:
-        PersoError: no such layers.
-    """
-    if which is None:
-        return layers
-    if isinstance(which, str):
-        chosen = [layer for layer in layers if which in (layer.side, layer.name)]
-    elif isinstance(which, int):
-        chosen = [layer for layer in layers if layer.size(height, width)[0] == which]
-    else:
-        known = {layer.position: layer for layer in layers}
-        chosen = [known[i] for i in which if i in known]
-        chosen = chosen if len(chosen) == len(which) else []
-    if not chosen:
-        rows = sorted({layer.size(height, width)[0] for layer in layers}, reverse=True)
-        raise PersoError(
-            f"No cross-attention layers answer to {which!r}. Give a side (down, mid, "
-            f"up), a layer's name, a map height ({', '.join(map(str, rows))}), or a "
-            f"list of positions from 0 to {len(layers) - 1}."
-        )
-    return chosen
 
 
 # -- giving them other text ------------------------------------------------------------

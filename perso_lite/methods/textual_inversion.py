@@ -24,12 +24,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
 from torch import nn
 
-from perso_lite.conditioning.tokens import (
-    LearnedTokens,
-    check_placeholder,
-    token_names,
-    vector_of,
-)
+from perso_lite.base import vector_of
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.files import read_safetensors, write_atomically
 from perso_lite.method import Method

@@ -15,8 +15,8 @@ from diffusers import StableDiffusionPipeline
 from matplotlib.figure import Figure
 from PIL import Image
 
+from perso_lite.attention.layers import Layers
 from perso_lite.attention.maps import AttentionMaps
-from perso_lite.conditioning.cross_attention import Layers
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
 from perso_lite.method import Method, attached, state_of

@@ -2,13 +2,9 @@ import pytest
 import torch
 
 from perso_lite import PersoError, TextualInversion, encode_prompts
+from perso_lite.base import single_token_id
 from perso_lite.concepts import TEMPLATES
-from perso_lite.conditioning.tokens import (
-    LearnedTokens,
-    check_placeholder,
-    single_token_id,
-    token_names,
-)
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 
 
 def test_there_are_27_different_templates_with_one_slot():

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.conditioning.tokens import encode_prompts
+from perso_lite.base import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER, read_tensors, write_tensors
 

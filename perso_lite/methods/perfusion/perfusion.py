@@ -23,16 +23,10 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from perso_lite.base import base_name
+from perso_lite.base import base_name, encode_prompts, vector_of
 from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.conditioning.tokens import (
-    LearnedTokens,
-    check_placeholder,
-    encode_prompts,
-    token_names,
-    vector_of,
-)
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.method import InferenceParameter, Method
 from perso_lite.methods.perfusion.covariance import TextCovariance, covariance_of

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from perso_lite.conditioning.cross_attention import (
     KEYS_DECIDED_BY,
     CrossAttentionLayer,
+    UNetInputs,
     call_argument,
     rewritten_text,
     shared_on,
@@ -41,9 +42,7 @@ class PerLayerConditioning:
         self.cache = EncodingCache(base)
         self._base = base
         self._prompts = PromptLookup(base)
-        # of the present call of the U-Net: (batch,) and (batch, tokens, dim)
-        self._timesteps, self._states = torch.zeros(0), None
-        self._found: tuple = (None,) * 4  # states, tokenizer, rows, ids
+        self._call: UNetInputs | None = None  # the present one
         self._read: tuple = (None, None, None)  # states, rows, what is read there
 
     @contextmanager
@@ -89,9 +88,7 @@ class PerLayerConditioning:
     # -- a call of the U-Net ---------------------------------------------------------
 
     def _unet_entered(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        call = unet_inputs(args, kwargs)
-        self._timesteps, self._states = call.timesteps, call.encoder_hidden_states
-        self._read = (None, None, None)
+        self._call, self._read = unet_inputs(args, kwargs), (None, None, None)
 
     def _unet_started(self, _: nn.Module, args: tuple) -> None:
         """Encode, in the U-Net's first layer.
@@ -99,8 +96,8 @@ class PerLayerConditioning:
         By then all hooks on the U-Net itself have run, some of which tell a method's
         encodings from the user's; and gradient checkpointing does not run it again.
         """
-        if isinstance(self._states, Tensor):
-            self._read_instead_of(self._states)
+        if isinstance(self._call.encoder_hidden_states, Tensor):
+            self._read_instead_of(self._call.encoder_hidden_states)
 
     def _text_of(self, kind: int, layer: CrossAttentionLayer, states: Tensor) -> Tensor:
         """What a layer makes keys (kind 0) or values (kind 1) of."""
@@ -115,18 +112,15 @@ class PerLayerConditioning:
         """Which rows of states are of texts with our words, and what layers read there.
 
         The layers are given the U-Net's states, unless somebody swaps them. So the last
-        answers are kept: which texts they are from step to step, what is read for the
-        length of a call (and of the backward pass after it).
+        answer is kept, for the length of a call (and of the backward pass after it).
         """
-        tokenizer = self._base.tokenizer  # another one if a word came or left
-        if self._found[0] is not states or self._found[1] is not tokenizer:
+        if self._read[0] is not states:
             rows, ids = self._prompts.find(states)
             words = [word.token_id(self._base) for word in self.cache.words]
             ours = torch.isin(ids, ids.new_tensor(words)).any(1)
-            self._found = (states, tokenizer, rows[ours], ids[ours])
-        *_, rows, ids = self._found
-        if self._read[0] is not states:
-            encoded = self.encoded(ids, self._timesteps[rows]) if len(rows) else None
+            rows, ids = rows[ours], ids[ours]
+            timesteps = self._call.timesteps[rows]
+            encoded = self.encoded(ids, timesteps) if len(rows) else None
             self._read = (states, rows, encoded)
         return self._read[1:]
 

@@ -27,7 +27,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
-from perso_lite.conditioning.tokens import vector_of
+from perso_lite.base import vector_of
 from perso_lite.errors import PersoError
 from perso_lite.method import InferenceParameter
 from perso_lite.methods.space_time.mapper import HIDDEN, SpaceTimeMapper
