@@ -2,8 +2,7 @@
 
 The public names are listed in `__init__.pyi`, where editors find them, too. Each is
 imported when it is first used, so that `import perso_lite` itself costs next to
-nothing. Modules can be reached in the same way (`perso_lite.training`), those that
-notebooks use most by their last name alone (`perso_lite.panels`).
+nothing. Modules can be reached in the same way: `perso_lite.training`.
 """
 
 import pkgutil
@@ -23,25 +22,18 @@ _EARLIER_NAMES = {
     "readable_facts": "linear_probe_accuracy",
     "word_overlap": "word_grounding",
 }
-_MODULES = {m.name: m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"}
-_MODULES |= {  # and those that notebooks use most, by their last name alone
-    "check": "teaching.check",
-    "mapper": "methods.space_time.mapper",
-    "panels": "teaching.panels",
-    "rank_one": "methods.perfusion.rank_one",
-    "solutions": "teaching.solutions",
-    "tradeoff": "evaluation.tradeoff",
-}
+_MODULES = [m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"]
 
 __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
     name = _EARLIER_NAMES.get(name, name)
+    home = _HOME.get(name, name)
+    if name in _MODULES or home.endswith(f".{name}"):
+        return import_quietly(home)
     if name in _HOME:
-        return getattr(import_quietly(_HOME[name]), name)
-    if name in _MODULES:
-        return import_quietly(_MODULES[name])
+        return getattr(import_quietly(home), name)
     raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
 
 

@@ -109,4 +109,10 @@ from perso_lite.teaching.notebook import (
     verdict as verdict,
 )
 
+# -- modules that notebooks use, by their last name alone ------------------------------
+from perso_lite.teaching import check as check, panels as panels, solutions as solutions
+from perso_lite.evaluation import tradeoff as tradeoff
+from perso_lite.methods.perfusion import rank_one as rank_one
+from perso_lite.methods.space_time import mapper as mapper
+
 __version__: str

@@ -21,10 +21,14 @@ def import_quietly(name: str) -> ModuleType:
 
 
 def homes_in_stub(stub: Path) -> dict[str, str]:
-    """The modules, relative to perso_lite, that a stub file's names come from."""
-    return {
-        alias.name: statement.module.removeprefix("perso_lite.")
-        for statement in ast.parse(stub.read_text("utf-8")).body
-        if isinstance(statement, ast.ImportFrom)
-        for alias in statement.names
-    }
+    """Where the names of a stub file live: modules relative to perso_lite.
+
+    A name that is itself a module lives in itself ("panels": "teaching.panels").
+    """
+    homes = {}
+    for statement in ast.parse(stub.read_text("utf-8")).body:
+        for alias in statement.names if isinstance(statement, ast.ImportFrom) else ():
+            home = statement.module.removeprefix("perso_lite.")
+            file = stub.parent.joinpath(*home.split("."), f"{alias.name}.py")
+            homes[alias.name] = f"{home}.{alias.name}" if file.is_file() else home
+    return homes

@@ -110,6 +110,10 @@ class Method(nn.Module):
 
     # -- what fit asks for, in this order --------------------------------------------
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for AdamW: parameters, learning rate, weight decay."""
+        raise NotImplementedError
+
     def before_training(self, concept: Concept) -> None:
         """Prepare what training needs, with nothing attached: class pictures, say."""
 
@@ -128,10 +132,6 @@ class Method(nn.Module):
         neutral = [template.format(self.placeholder_token) for template in TEMPLATES]
         own = concept.captions or [""] * len(concept.images)
         return [[text] if self.placeholder_token in text else neutral for text in own]
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups for AdamW: parameters, learning rate, weight decay."""
-        raise NotImplementedError
 
     def draw_timesteps(
         self, count: int, num_train_timesteps: int, generator: torch.Generator

@@ -111,6 +111,7 @@ def test_a_wide_picture_is_cropped_not_squashed(only):
     assert image.getpixel((0, 5)) == image.getpixel((39, 5)) == RED
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_reduced(only):
     # 100 megapixels: more than Pillow opens without a warning
     with warnings.catch_warnings():

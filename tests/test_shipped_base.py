@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from perso_lite import TextualInversion, fit, generate, load_concept, shipped_concepts
-from perso_lite.base import BASE_FOLDER
+from perso_lite.base import BASE_FOLDER, single_token_id
 from perso_lite.concepts import TEMPLATES
-from perso_lite.conditioning.tokens import check_placeholder, single_token_id
+from perso_lite.conditioning.tokens import check_placeholder
 
 ALL_CONCEPTS = shipped_concepts()
 
 
+@pytest.mark.slow
 def test_the_stock_pipeline_loads_it_without_a_word(base):
     # the message about torchvision comes with importing diffusers, not with the base
     program = (
@@ -86,6 +87,7 @@ def test_shipped_concepts_are_whole(base, name):
     assert concept.truth
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ALL_CONCEPTS, reason="data/concepts is not there yet")
 def test_a_shipped_concept_is_learned(base):
     """Trained and untrained on the same draws, the trained one ends lower."""

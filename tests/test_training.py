@@ -26,17 +26,9 @@ def test_steps_tell_what_happened(tiny, concept):
     assert 0 < steps[0].seconds < steps[2].seconds
 
 
-def test_a_seed_decides_everything_and_the_global_generator_nothing(tiny, concept):
-    torch.manual_seed(1)
-    first, _ = train(tiny, concept, steps=3, seed=5)
-    state = torch.get_rng_state()
-    torch.manual_seed(2)
-    again, _ = train(tiny, concept, steps=3, seed=5)
-    other, _ = train(tiny, concept, steps=3, seed=6)
-    assert torch.equal(first.vectors, again.vectors)
-    assert not torch.equal(first.vectors, other.vectors)
-    torch.manual_seed(1)
-    assert torch.equal(state, torch.get_rng_state())
+def test_another_seed_gives_another_concept(tiny, concept):
+    one, other = (train(tiny, concept, steps=1, seed=seed)[0] for seed in (5, 6))
+    assert not torch.equal(one.vectors, other.vectors)
 
 
 def test_the_base_is_untouched_between_steps(tiny, concept):
@@ -49,24 +41,6 @@ def test_the_base_is_untouched_between_steps(tiny, concept):
         if step.index == 1:
             break
     assert tiny.tokenizer is tokenizer
-
-
-def test_resuming_gives_what_an_undisturbed_run_gives(tiny, concept, tmp_path):
-    whole, _ = train(tiny, concept, steps=8)
-    path = tmp_path / "half.safetensors"
-    half, _ = train(tiny, concept, steps=5, checkpoint=path, checkpoint_every=4)
-    resumed, steps = train(tiny, concept, steps=8, resume=path)
-    assert [step.index for step in steps] == [4, 5, 6, 7]
-    assert torch.equal(resumed.vectors, whole.vectors)
-    assert not torch.equal(half.vectors, whole.vectors)
-
-
-def test_a_checkpoint_is_a_concept_file(tiny, concept, tmp_path):
-    path = tmp_path / "toy.safetensors"
-    method, _ = train(tiny, concept, steps=2, checkpoint=path, checkpoint_every=2)
-    loaded = load_method(path, tiny)
-    assert torch.equal(loaded.vectors, method.vectors)
-    assert loaded.training_record["steps"] == 2
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tiny, concept, tmp_path):

@@ -60,7 +60,7 @@ def record_attention(
             that went through the text encoder. Needed if the text was encoded before
             the block, or if keys are swapped.
         guided: whether U-Net calls have a negative half; default: detected (see
-            `unet_calls.UNetCallTracker`).
+            `UNetCallTracker`).
 
     Yields:
         The maps, which grow as pictures are drawn.

@@ -14,6 +14,21 @@ from PIL import Image
 if TYPE_CHECKING:  # imports diffusers, which charts and pictures do not need
     from perso_lite.conditioning.cross_attention import CrossAttentionLayer
 
+STYLE = {  # matplotlib's settings in every notebook (`setup`)
+    "figure.figsize": (6.25, 3.75),  # inches: 600 x 360 pixels
+    "figure.dpi": 96,
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",  # a title is a finding, so it is long
+    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+}
 BLUE, PINK, GRAY = "#2878b5", "#d6277f", "0.55"
 SMALL = {"fontsize": 9, "fontweight": "normal", "loc": "center"}  # title of one chart
 

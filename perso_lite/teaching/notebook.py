@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from perso_lite._lazy import import_quietly
 from perso_lite.errors import PersoError
 
-# The dependencies of pyproject.toml, which a test compares with this table. They stand
+# The dependencies of pyproject.toml, which a test compares with this table. They are
 # here again because a clone that was never installed, as on Colab, has no metadata.
 NEEDED = {
     "torch": ">=2.6",
@@ -26,22 +26,6 @@ NEEDED = {
     "numpy": ">=1.26",
     "tqdm": ">=4.66",
     "matplotlib": ">=3.8",
-}
-
-STYLE = {
-    "figure.figsize": (6.25, 3.75),  # inches: 600 x 360 pixels
-    "figure.dpi": 96,
-    "figure.constrained_layout.use": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",  # a title is a finding, so it is long
-    "axes.titleweight": "bold",
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
 }
 
 
@@ -67,6 +51,8 @@ def setup(seed: int = 0) -> None:
     import matplotlib
     import numpy as np
     import torch
+
+    from perso_lite.figures.style import STYLE
 
     _silence_libraries()
     random.seed(seed)

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import INK, PAPER, wrapped
 
-REMEMBERED = 64  # pictures that a panel caches, some 100 kB each
+CACHED = 64  # pictures that a panel caches, some 100 kB each
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -61,7 +61,7 @@ class Panel(widgets.VBox):
     ):
         self.controls, self.error = controls, None
         self._depends_on = depends_on
-        self._draw_once = lru_cache(REMEMBERED, typed=True)(
+        self._draw_once = lru_cache(CACHED, typed=True)(
             lambda _, **values: to_png(draw(**values))
         )
         self.picture = widgets.Image(format="png", layout={"max_width": "100%"})

@@ -10,6 +10,7 @@ measured in one process, in turn, and ratios are compared.
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perso_lite import generate, load_base, load_concept
+from perso_lite.conditioning.tokens import injected_vectors
 from perso_lite.methods.space_time.neti import NeTI
 
 PROMPT = "a photo of a {} on a beach"
@@ -52,15 +54,13 @@ def main() -> None:
 def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
     """The values' states of texts (batch, tokens), layer after layer."""
     encoder, layers = method.base.text_encoder, []
-    own = ids == method.base.tokenizer.convert_tokens_to_ids(method.placeholder_token)
+    number = method.token_id(method.base)
+    own = ids == number
     for layer in range(method.num_layers):
         points = torch.stack([timesteps, torch.full_like(timesteps, layer)], dim=-1)
         word, bypass = method.rescaled(method.mapper(points))
-        try:
-            method.written = word[:, None]
+        with injected_vectors(encoder, number, 1, partial(word.unsqueeze, 1)):
             state = encoder(ids, output_hidden_states=True).hidden_states[-1]
-        finally:
-            method.written = None
         step = F.normalize(bypass, dim=-1)[:, None] * state.norm(dim=-1, keepdim=True)
         moved = torch.where(own[..., None], state + method.bypass_alpha * step, state)
         layers.append(encoder.final_layer_norm(moved))
@@ -70,7 +70,6 @@ def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
 def training_texts(method: NeTI) -> dict[str, Callable[[], None]]:
     """The text of a step with four pictures, forwards and back to the mapper."""
     timesteps = method.draw_timesteps(4, 1000, torch.Generator().manual_seed(0))
-    method.after_step(0)
     prompts = [PROMPT.format(method.placeholder_token)] * 4
 
     def loop() -> None:

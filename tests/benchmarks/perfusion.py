@@ -121,8 +121,7 @@ def training_ways(method: Method, concept: Concept) -> dict[str, Callable[[], No
         (predicted - batch.target).square().mean().backward()
 
     def ours() -> None:
-        train_step(method, batch, optimizer, scaler)
-        method.after_step(0)
+        train_step(method, batch, optimizer, scaler, generator, 0)
 
     return {"bare U-Net": bare, method.name: ours}
 

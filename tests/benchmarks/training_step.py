@@ -43,7 +43,7 @@ def main() -> None:
         return draw_batch(method, examples, scheduler, options.batch_size, generator)
 
     def whole():
-        train_step(method, draw(), optimizer, scaler)
+        train_step(method, draw(), optimizer, scaler, generator, 0)
 
     batch = draw()
     with method.attach(base), torch.no_grad():

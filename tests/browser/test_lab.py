@@ -12,7 +12,7 @@ import nbclient
 import nbformat
 import pytest
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 COURSE = Path(__file__).parents[2] / "notebooks"
 EXPLORED = "02_where_words_look.ipynb"

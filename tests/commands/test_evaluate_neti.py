@@ -16,6 +16,7 @@ def small(monkeypatch):
     monkeypatch.setattr(evaluate_neti, "TRUNCATIONS", (4, 0))
 
 
+@pytest.mark.slow
 def test_words_are_measured_in_all_spaces_and_with_all_dials(small, tmp_path):
     options = ["--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
     evaluate.main(["neti", *options])

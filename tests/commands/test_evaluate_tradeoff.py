@@ -27,6 +27,7 @@ def small(monkeypatch):
     monkeypatch.setattr(tradeoff, "LENGTHS", {"textual_inversion": (1, 2)})
 
 
+@pytest.mark.slow
 def test_the_tradeoff_is_measured_part_by_part_and_gathered(small, base, tmp_path):
     options = ["tradeoff", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
     evaluate.main([*options, "--groups", "ends"])

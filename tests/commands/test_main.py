@@ -123,6 +123,7 @@ def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsy
     assert str((tmp_path / "tour" / "disc.safetensors").stat().st_size) in table
 
 
+@pytest.mark.slow
 def test_the_tour_learns_with_perfusion_once_the_base_is_prepared(
     command, pictures, tmp_path, monkeypatch, capsys
 ):
@@ -199,6 +200,7 @@ def test_a_prompt_without_the_placeholder_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_checkpoint_and_resume_goes_on(
     pictures, tiny_folder, tmp_path, tiny
 ):
@@ -238,6 +240,7 @@ def test_a_warning_is_a_sentence_too(command, pictures, tmp_path, capsys):
     assert "concepts.py" not in said
 
 
+@pytest.mark.slow
 def test_loading_the_base_says_nothing(tiny_folder):
     program = "import sys, perso_lite; perso_lite.load_base(sys.argv[1])"
     loading = [sys.executable, "-c", program, str(tiny_folder)]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from perso_lite.errors import PersoError
-from perso_lite.evaluation.bootstrap import fraction_of_oracle, bootstrap_interval
+from perso_lite.evaluation.bootstrap import bootstrap_interval, fraction_of_oracle
 
 
 def test_bootstrap_interval_covers_the_mean_and_narrows():

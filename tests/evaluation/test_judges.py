@@ -159,6 +159,7 @@ def painted_pictures_of_seed(seed: int, count: int) -> np.ndarray:
     return (pictures.clamp(0, 1) * 255).round().byte().numpy()
 
 
+@pytest.mark.slow
 def test_shipped_instance_encoder_finds_a_toy_among_its_sisters():
     noted = json.loads((JUDGES_FOLDER / "accuracy.json").read_text())["instances"]
     row = instance_accuracy(load_judge(InstanceEncoder), 64, seed=5, sisters=20)

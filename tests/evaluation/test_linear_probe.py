@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from perso_lite.evaluation.linear_probe import plain_sentences, linear_probe_accuracy
 from perso_lite.errors import PersoError
+from perso_lite.evaluation.linear_probe import linear_probe_accuracy, plain_sentences
 from perso_lite.world.captions import parse
 from perso_lite.world.places import PLACES
 from perso_lite.world.scenes import COLORS
@@ -21,6 +21,7 @@ def test_labels_are_what_the_sentences_say():
         assert list(PLACES)[facts["place"][i]] == words.place
 
 
+@pytest.mark.slow
 def test_a_position_knows_what_stands_before_it(base):
     sentences, facts = plain_sentences(600)
     at_class = linear_probe_accuracy(base, sentences, facts, "class word")

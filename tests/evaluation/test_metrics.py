@@ -10,12 +10,7 @@ from perso_lite.__main__ import main
 from perso_lite.commands.evaluate_methods import SCORES, interval_table
 from perso_lite.concepts import load_concept
 from perso_lite.errors import PersoError
-from perso_lite.evaluation.scores import (
-    class_prior_scores,
-    oracle_scores,
-    score_concept,
-    score_pictures,
-)
+from perso_lite.evaluation.ground_truth import truth_of_prompt
 from perso_lite.evaluation.judges import (
     ATTRIBUTES,
     UNKNOWN,
@@ -24,7 +19,6 @@ from perso_lite.evaluation.judges import (
     InstanceEncoder,
     Judges,
 )
-from perso_lite.methods.textual_inversion import TextualInversion
 from perso_lite.evaluation.metrics import (
     attribute_accuracy,
     clip_image_similarity,
@@ -36,7 +30,13 @@ from perso_lite.evaluation.metrics import (
     instance_similarity,
     prompt_accuracy,
 )
-from perso_lite.evaluation.ground_truth import truth_of_prompt
+from perso_lite.evaluation.scores import (
+    class_prior_scores,
+    oracle_scores,
+    score_concept,
+    score_pictures,
+)
+from perso_lite.methods.textual_inversion import TextualInversion
 
 PROMPTS = ["a photo of a {}", "a photo of a {} on the beach"]
 

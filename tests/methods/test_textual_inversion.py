@@ -1,18 +1,10 @@
-import copy
-
 import pytest
 import torch
+from per_layer_helpers import disturbed
 from safetensors.torch import load_file, save_file
 
-from perso_lite import (
-    PersoError,
-    TextualInversion,
-    attached,
-    fit,
-    generate,
-    load_method,
-)
-from perso_lite.conditioning.tokens import single_token_id
+from perso_lite import PersoError, TextualInversion, attached, fit, generate
+from perso_lite.base import single_token_id
 
 OPTIONS = {"num_inference_steps": 3, "output_type": "pt"}
 
@@ -20,19 +12,7 @@ OPTIONS = {"num_inference_steps": 3, "output_type": "pt"}
 @pytest.fixture
 def method(tiny):
     """Three vectors, moved away from where they started."""
-    method = TextualInversion(tiny, "teddy", "<toy>", num_vectors=3)
-    noise = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        method.vectors += noise
-    return method
-
-
-def snapshot(base):
-    return {
-        f"{name}.{key}": value.clone()
-        for name in ("text_encoder", "unet", "vae")
-        for key, value in getattr(base, name).state_dict().items()
-    }
+    return disturbed(TextualInversion(tiny, "teddy", num_vectors=3), 1.0)
 
 
 def test_it_holds_only_its_vectors_and_they_start_as_the_class_word(tiny):
@@ -57,27 +37,11 @@ def test_before_training_the_word_is_the_class_word(tiny):
     assert torch.equal(got, wanted)
 
 
-def test_training_moves_the_vectors_and_nothing_else(own_tiny, concept):
-    method = TextualInversion(own_tiny, "teddy", num_vectors=2)
-    weights, start = snapshot(own_tiny), method.vectors.detach().clone()
-    for _ in fit(method, concept, steps=3, batch_size=2):
-        pass
-    after = snapshot(own_tiny)
-    assert weights.keys() == after.keys()
-    assert all(torch.equal(weights[key], after[key]) for key in weights)
+def test_each_of_its_vectors_learns(tiny, concept):
+    method = TextualInversion(tiny, "teddy", num_vectors=2)
+    start = method.vectors.detach().clone()
+    next(fit(method, concept, batch_size=2))
     assert (method.vectors - start).abs().amax(dim=1).min() > 0
-    for part in (own_tiny.text_encoder, own_tiny.unet, own_tiny.vae):
-        assert all(parameter.grad is None for parameter in part.parameters())
-
-
-def test_training_lowers_the_loss_on_its_pictures(tiny, concept):
-    # same seed: both runs see the same pictures, captions, noise and timesteps
-    still = TextualInversion(tiny, "teddy", learning_rate=0.0)
-    learns = TextualInversion(tiny, "teddy", learning_rate=0.05)
-    before = [step.loss for step in fit(still, concept, steps=60)]
-    after = [step.loss for step in fit(learns, concept, steps=60)]
-    assert after[0] == before[0]
-    assert sum(after[30:]) < sum(before[30:])
 
 
 def test_the_stock_call_works_while_attached(tiny, method):
@@ -91,34 +55,6 @@ def test_the_stock_call_works_while_attached(tiny, method):
     assert len(images) == 4
 
 
-@pytest.mark.parametrize("raises", [False, True])
-def test_attach_leaves_everything_as_it_was(tiny, method, raises):
-    prompts = ["a <toy> on a beach", "a cat"]
-    tokenizer, weights = tiny.tokenizer, snapshot(tiny)
-    config = copy.deepcopy(dict(tiny.config))
-    before = generate(tiny, prompts, **OPTIONS)
-    try:
-        with method.attach(tiny):
-            inside = generate(tiny, prompts, **OPTIONS)
-            if raises:
-                raise RuntimeError
-    except RuntimeError:
-        pass
-    assert not torch.equal(inside[0], before[0])
-    assert torch.equal(inside[1], before[1])
-    assert torch.equal(generate(tiny, prompts, **OPTIONS), before)
-    assert tiny.tokenizer is tokenizer
-    assert dict(tiny.config) == config
-    assert all(torch.equal(weights[k], v) for k, v in snapshot(tiny).items())
-    hooks = [
-        hook
-        for part in (tiny.text_encoder, tiny.unet, tiny.vae)
-        for module in part.modules()
-        for hook in (*module._forward_hooks, *module._forward_pre_hooks)
-    ]
-    assert not hooks
-
-
 def test_two_concepts_attach_together_in_any_order(tiny, method):
     other = TextualInversion(tiny, "dog", "<other>")
     prompt = "a <toy> next to a <other>"
@@ -130,28 +66,6 @@ def test_two_concepts_attach_together_in_any_order(tiny, method):
     with method.attach(tiny):
         wanted = generate(tiny, "a <toy> next to a dog", **OPTIONS)
     assert torch.equal(one_way, wanted)
-
-
-def test_two_concepts_of_one_name_are_refused_and_nothing_is_left(tiny, method):
-    tokenizer = tiny.tokenizer
-    with (
-        pytest.raises(PersoError, match="already in the vocabulary"),
-        attached(tiny, method, TextualInversion(tiny, "dog", "<toy>")),
-    ):
-        pass
-    assert tiny.tokenizer is tokenizer
-
-
-def test_a_saved_concept_draws_the_same_pictures(tiny, method, tmp_path):
-    method.save(tmp_path / "toy.safetensors")
-    loaded = load_method(tmp_path / "toy.safetensors", tiny)
-    assert isinstance(loaded, TextualInversion)
-    assert loaded.settings() == method.settings()
-    assert torch.equal(loaded.vectors, method.vectors)
-    renamed = load_method(tmp_path / "toy.safetensors", tiny, "<other>")
-    with attached(tiny, method, renamed):
-        wanted = generate(tiny, "a <toy>", **OPTIONS)
-        assert torch.equal(generate(tiny, "a <other>", **OPTIONS), wanted)
 
 
 @pytest.mark.parametrize("num_vectors", [1, 3])
@@ -195,8 +109,3 @@ def test_learned_embeds_that_cannot_fit_are_refused(tiny, tmp_path):
         TextualInversion.from_learned_embeds(wide, tiny, "teddy")
     with pytest.raises(PersoError, match="holds 2 tensors"):
         TextualInversion.from_learned_embeds(two, tiny, "teddy")
-
-
-def test_the_word_needs_at_least_one_vector(tiny):
-    with pytest.raises(PersoError, match="num_vectors is 0"):
-        TextualInversion(tiny, "teddy", num_vectors=0)

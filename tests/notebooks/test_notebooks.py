@@ -563,6 +563,7 @@ def origin(tiny_folder, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_set_up_cell_works_on_colab_and_runs_twice(origin, tmp_path):
     site, content = tmp_path / "site", tmp_path / "content"
     (site / "google" / "colab").mkdir(parents=True)

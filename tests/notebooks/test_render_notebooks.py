@@ -89,6 +89,7 @@ def nbval(path) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_what_is_rendered_passes_strict_comparison_until_it_is_changed(path):
     name, _, _, cells, share = render_notebooks.render(path, timeout=60)
     assert (name, cells, share) == ("00_small.ipynb", "4", "4 of 4, 100%")

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from perso_lite.base import encode_prompts
 from perso_lite.commands import pretrain as command
-from perso_lite.conditioning.tokens import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
 from perso_lite.methods.perfusion import covariance
@@ -111,6 +111,7 @@ train(stage, Path(sys.argv[1]), Accelerator(cpu=True), save_minutes=0)
 """
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_from_its_checkpoint(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     checkpoint = tmp_path / "toy.pt"
@@ -175,6 +176,7 @@ def test_unet_has_the_sixteen_cross_attention_layers_of_sd_1():
     assert len(names) == 16
 
 
+@pytest.mark.slow
 def test_tokenizers_are_all_alike_and_kept_with_the_weights(tmp_path):
     program = (
         "from perso_lite.pretrain.tokenizer import build_tokenizer as b;"
@@ -290,6 +292,7 @@ def pretrain(*arguments, processes=1):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_only_stages_with_words_leave_a_tokenizer(tmp_path):
     pretrain("--folder", tmp_path / "work", "--stages", "prompts",
              "--output", tmp_path / "data" / "base")  # fmt: skip
@@ -297,6 +300,7 @@ def test_only_stages_with_words_leave_a_tokenizer(tmp_path):
     assert list((tmp_path / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_going_on_from_a_base_teaches_the_unet_alone(tmp_path):
     shipped, output = DATA_FOLDER / "base", tmp_path / "data" / "base"
     pretrain("--folder", tmp_path, "--start-from", shipped, "--output", output,
@@ -317,6 +321,7 @@ def test_going_on_from_a_base_teaches_the_unet_alone(tmp_path):
     StableDiffusionPipeline.from_pretrained(output)("a red car", num_inference_steps=1)
 
 
+@pytest.mark.slow
 def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path):
     work = tmp_path / "work"
     pretrain(

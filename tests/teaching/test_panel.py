@@ -16,7 +16,7 @@ from traitlets import TraitError
 
 from perso_lite.errors import PersoError
 from perso_lite.teaching.panel import (
-    REMEMBERED,
+    CACHED,
     Panel,
     choice,
     error_picture,
@@ -71,11 +71,11 @@ def test_going_back_redraws_nothing(panel, bars):
 
 
 def test_a_panel_caches_a_limited_number_of_pictures(bars):
-    widths = range(1, REMEMBERED + 2)
+    widths = range(1, CACHED + 2)
     panel = Panel(bars, width=slider(widths), color=choice(["red"]))
     for width in [*widths, 1]:
         panel.controls["width"].value = width
-    assert len(bars.calls) == REMEMBERED + 2  # the first one was dropped, then redrawn
+    assert len(bars.calls) == CACHED + 2  # the first one was dropped, then redrawn
 
 
 def test_a_change_of_other_dependencies_is_noticed(bars):

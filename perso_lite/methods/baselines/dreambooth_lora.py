@@ -16,6 +16,7 @@ with A random and B zero at the start, so that training begins at the base (see
 `conditioning/lora.py`).
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,11 @@ def attention_projections(unet: UNet2DConditionModel) -> list[str]:
 
 
 def _set_scale(method: "DreamBoothLoRA", scale: float) -> float:
+    if not (isinstance(scale, int | float) and math.isfinite(scale)):
+        raise PersoError(
+            f"lora_scale is {scale}, but what was learned is multiplied by it: give a "
+            "number, 0 for the base, 1 for the concept as it was learned."
+        )
     method.lora.set_scale(scale)
     return scale
 

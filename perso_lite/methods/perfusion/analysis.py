@@ -1,8 +1,8 @@
-"""A concept's gate from outside: how much of it each word has, and its dials.
+"""A concept's gate, looked at word by word.
 
-How far a word opens the gate of Perfusion depends on its share s of the concept's i*,
-which the text encoder decides, and on the dials beta and tau, which can be turned
-without any training (`rank_one.py`). `gate_panels.py` turns them by hand.
+How far a word opens the gate of Perfusion depends on its similarity s to the concept's
+i*, which the text encoder decides, and on beta and tau, which can be changed without
+any training (`rank_one.py`). `teaching/perfusion_panels.py` has sliders for them.
 """
 
 import torch

@@ -36,7 +36,7 @@ SAME = 1e-5  # two concepts whose cosine is so near to 1 cannot be told apart
 
 
 class GatedConcept(Protocol):
-    """What the edit has to know of a concept (see `methods/perfusion.py`)."""
+    """What the edit has to know of a concept (see `perfusion.py`)."""
 
     placeholder_token: str
     initializer_token: str

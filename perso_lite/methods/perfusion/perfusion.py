@@ -62,7 +62,7 @@ class Perfusion(Method):
 
     Raises:
         PersoError: a placeholder the tokenizer would misread or already knows, an
-            initializer token that is not one token, a dial out of range, a covariance
+            initializer token that is not one token, a number out of range, a covariance
             of another text encoder, or none.
     """
 

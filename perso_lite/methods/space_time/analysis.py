@@ -1,8 +1,8 @@
-"""A word of NeTI from outside: what its mapper says where and when, and its dials.
+"""What NeTI's mapper writes, over timesteps and layers.
 
 The mapper writes the word M(t, l) for each timestep and layer (`mapper.py`). How many
-of its hidden units it may use, and how far the bypass goes, can be turned without any
-training (`methods/neti.py`); `mapper_panels.py` turns them by hand.
+of its hidden units it may use, and how far the bypass goes, can be changed without any
+training (`neti.py`); `teaching/neti_panels.py` has sliders for them.
 """
 
 import torch
@@ -20,7 +20,7 @@ def mapper_output(
     """The word M(t, l) over time and layers.
 
     Args:
-        method: the word; its dials stay as they are.
+        method: the word; its inference parameters stay as they are.
         timesteps: (times,), or how many, evenly spaced from 0 to the last (ours: 50).
         truncation_idx: how many of the 128 hidden units to write it with; None: all.
 

@@ -8,7 +8,7 @@ of a grid over time and layers, then, by a small network, the word:
     h = MLP(a)                                  128 hidden units, cut off behind k
     output = B h + c
 
-(Alaluf et al., 2023; see `methods/neti.py`.)
+(Alaluf et al., 2023; see `neti.py`.)
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class FourierFeatures(nn.Module):
     Args:
         sigma_time: of the frequencies in t (released code: 0.03, so timesteps 33 apart
             are alike to 0.6).
-        sigma_layer: of those in l (released code: 2, so neighbours are strangers).
+        sigma_layer: of those in l (released code: 2, so neighbors are strangers).
         frequencies: how many (released code: 1024).
     """
 

@@ -2,9 +2,8 @@ import copy
 
 import pytest
 import torch
-from one_batch import batch_of, losses_of
 from per_layer_helpers import OPTIONS, PROMPT
-from tiny_pipeline import tiny_pipeline, weights_hash
+from tiny_pipeline import tiny_pipeline
 from torch import nn
 
 from perso_lite import (
@@ -16,8 +15,7 @@ from perso_lite import (
     generate,
     load_method,
 )
-from perso_lite.conditioning.tokens import single_token_id
-from perso_lite.files import read_tensors
+from perso_lite.base import single_token_id
 
 TIMES = torch.tensor([10, 700])
 
@@ -116,48 +114,15 @@ def test_a_constant_mapper_is_textual_inversion_and_a_table_is_xti(tiny, make):
 
 
 @torch.no_grad()
-def test_the_dials_can_be_turned_while_attached(tiny, make):
-    method, drawn = make(), []
+def test_all_units_are_128_and_the_norm_matters(tiny, make):
+    method = make()
     nn.init.normal_(method.mapper.output.weight)
-    dials = ({"bypass_alpha": 1.0}, {"truncation_idx": 8}, {"norm_mode": "word"})
     with method.attach(tiny):
-        for changed in ({}, *dials):
-            before = {name: getattr(method, name) for name in changed}
-            for name, value in changed.items():
-                setattr(method, name, value)
-            drawn.append(generate(tiny, PROMPT, **OPTIONS))
-            for name, value in before.items():
-                setattr(method, name, value)
+        drawn = generate(tiny, PROMPT, **OPTIONS)
         method.truncation_idx = 128
-        assert torch.equal(generate(tiny, PROMPT, **OPTIONS), drawn[0])
-    for i, one in enumerate(drawn):
-        assert all((one - other).abs().max() > 1e-5 for other in drawn[i + 1 :])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"truncation_idx": -1}, "truncation_idx is -1"),
-        ({"truncation_idx": 129}, "truncation_idx is 129"),
-        ({"bypass_alpha": -0.1}, "bypass_alpha is -0.1"),
-        ({"bypass_alpha": float("nan")}, "bypass_alpha is nan"),
-        ({"norm_mode": "both"}, 'norm_mode is "both"'),
-        ({"placeholder_token": "toy"}, "angle brackets"),
-        ({"initializer_token": "zqx"}, '"zqx" is not one token'),
-    ],
-)
-def test_what_cannot_be_built_is_refused(make, options, message):
-    with pytest.raises(PersoError, match=message):
-        make(**options)
-
-
-def test_dials_refuse_what_makes_no_sense_and_stay(make):
-    method = make(truncation_idx=64)
-    for name, value in (("truncation_idx", 200), ("bypass_alpha", float("inf"))):
-        before = getattr(method, name)
-        with pytest.raises(PersoError, match=f"{name} is"):
-            setattr(method, name, value)
-        assert getattr(method, name) == before
+        assert torch.equal(generate(tiny, PROMPT, **OPTIONS), drawn)
+        method.norm_mode = "word"
+        assert (generate(tiny, PROMPT, **OPTIONS) - drawn).abs().max() > 1e-5
 
 
 # -- training --------------------------------------------------------------------------
@@ -178,50 +143,13 @@ def test_every_two_pictures_share_a_time_from_a_part_of_their_own(make, count):
     assert drawn[:, 0].float().mean().item() == pytest.approx(500 / parts, rel=0.1)
 
 
-def test_training_moves_the_mapper_and_nothing_else(own_tiny, make, concept):
-    method = make(own_tiny)
-    before, start = weights_hash(own_tiny), copy.deepcopy(method.state_dict())
-    for _ in fit(method, concept, steps=2, batch_size=2):
-        pass
-    assert weights_hash(own_tiny) == before
-    moved = {k for k, v in method.state_dict().items() if not torch.equal(v, start[k])}
-    assert moved == {name for name, _ in method.named_parameters()}
-    assert all(name.startswith("mapper.") for name in moved)
+def test_nested_dropout_is_off_after_a_step(make, concept):
+    method = make()
+    next(fit(method, concept, batch_size=2))
     assert method.mapper.generator is None and not method.mapper.training
 
 
-@pytest.mark.parametrize(
-    ("kind", "rate"),
-    [(TextualInversion, 0.1), (ExtendedTextualInversion, 0.1), (NeTI, 8e-3)],
-)
-def test_the_loss_on_one_batch_falls(tiny, concept, kind, rate):
-    torch.manual_seed(0)
-    method = kind(tiny, "teddy", learning_rate=rate)
-    batch = batch_of(method, concept)
-    optimizer, losses = torch.optim.AdamW(method.parameter_groups()), []
-    with method.attach(tiny):
-        for _ in range(15):
-            losses.append(losses_of(method, batch).mean())
-            optimizer.zero_grad()
-            losses[-1].backward()
-            optimizer.step()
-    assert losses[-1] < losses[0] - 0.002
-
-
 # -- files -----------------------------------------------------------------------------
-
-
-def test_a_saved_concept_is_loaded_and_saved_again_as_it_was(tiny, make, tmp_path):
-    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    method = make(bypass_alpha=0.4, truncation_idx=50, norm_mode="word")
-    method.save(first)
-    loaded = load_method(first, tiny)
-    loaded.save(second)
-    (tensors, header), (again, header_again) = map(read_tensors, (first, second))
-    assert header == header_again and tensors.keys() == again.keys()
-    assert all(torch.equal(tensors[key], again[key]) for key in tensors)
-    assert loaded.settings() == method.settings()
-    assert torch.equal(draw(tiny, loaded), draw(tiny, method))
 
 
 @pytest.mark.parametrize("change", ["layers", "width"])
@@ -259,29 +187,6 @@ def test_it_depends_on_its_seed_and_on_nothing_else_at_random(make):
     assert torch.equal(one.mapper.output.weight, again.mapper.output.weight)
     other = make(seed=1)
     assert not torch.equal(one.mapper.output.weight, other.mapper.output.weight)
-
-
-def test_equal_seeds_train_equal_mappers_whatever_else_is_drawn(make, concept):
-    trained = []
-    for noise in (1, 2):
-        method = make()
-        torch.manual_seed(noise)  # nobody's business
-        trained.append([step.loss for step in fit(method, concept, 4, batch_size=2)])
-    assert trained[0] == trained[1]
-
-
-def test_resuming_gives_what_an_undisturbed_run_gives(make, concept, tmp_path):
-    whole, half, rest = make(), make(), make()
-    list(fit(whole, concept, 4, batch_size=2))
-    path = tmp_path / "half.safetensors"
-    for step in fit(
-        half, concept, 4, batch_size=2, checkpoint=path, checkpoint_every=2
-    ):
-        if step.index == 1:
-            break
-    list(fit(rest, concept, 4, batch_size=2, resume=path))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, rest.state_dict()[name]), name
 
 
 def test_truncation_is_a_dial_for_drawing_and_not_for_training(make, concept):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from per_layer_helpers import OPTIONS, PROMPT, GivenWord
+from per_layer_helpers import OPTIONS, PROMPT, GivenWord, changes, snapshot_of
 from torch.nn import functional as F
 
 from perso_lite import PersoError, TextualInversion, attached, encode_prompts, generate
@@ -99,12 +99,11 @@ def test_a_prompt_says_the_word_once(word, prompt, message):
 def test_a_base_with_other_layers_is_refused(own_tiny, word):
     config = {**own_tiny.unet.config, "layers_per_block": 1}
     own_tiny.unet = UNet2DConditionModel.from_config(config)
-    tokenizer, names = own_tiny.tokenizer, list(vars(own_tiny.unet))
+    before = snapshot_of(own_tiny)
     refused = pytest.raises(PersoError, match=r"for 16 .* but this base has 10")
     with refused, word.attach(own_tiny):
         pass
-    assert own_tiny.tokenizer is tokenizer
-    assert list(vars(own_tiny.unet)) == names
+    assert changes(own_tiny, before) == []
 
 
 def test_words_with_equal_vectors_are_told_apart_by_their_names(tiny):

@@ -1,28 +1,15 @@
 import pytest
 import torch
-from per_layer_helpers import OPTIONS, PROMPT, encodings_of
-from tiny_pipeline import weights_hash
+from per_layer_helpers import OPTIONS, PROMPT, disturbed, encodings_of
 
-from perso_lite import (
-    ExtendedTextualInversion,
-    PersoError,
-    TextualInversion,
-    fit,
-    generate,
-    load_method,
-)
-from perso_lite.conditioning.tokens import single_token_id
-from perso_lite.files import read_tensors
+from perso_lite import ExtendedTextualInversion, TextualInversion, fit, generate
+from perso_lite.base import single_token_id
 
 
 @pytest.fixture
 def method(tiny):
     """Sixteen vectors, moved away from where they started."""
-    method = ExtendedTextualInversion(tiny, "teddy")
-    noise = torch.randn(16, 32, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        method.table += noise
-    return method
+    return disturbed(ExtendedTextualInversion(tiny, "teddy"), 1.0)
 
 
 def draw(base, method, prompt=PROMPT):
@@ -56,29 +43,11 @@ def test_it_is_encoded_once_for_all_of_time(tiny, method):
     assert sizes == [1, 1, 16]
 
 
-def test_training_moves_every_vector_and_nothing_else(own_tiny, concept):
-    method = ExtendedTextualInversion(own_tiny, "teddy", learning_rate=2e-3)
-    before, start = weights_hash(own_tiny), method.table.detach().clone()
+def test_every_layers_vector_learns_for_itself(tiny, concept):
+    method = ExtendedTextualInversion(tiny, "teddy", learning_rate=2e-3)
+    start = method.table.detach().clone()
     for _ in fit(method, concept, steps=2, batch_size=2):
         pass
-    assert weights_hash(own_tiny) == before
     step = (method.table - start).abs()
     assert step.amax(dim=1).min() > 0 and step.max() <= 0.00401  # Adam's first two
     assert (method.table - method.table[:1]).abs().max() > 0
-
-
-def test_a_saved_concept_draws_the_same_pictures(tiny, method, tmp_path):
-    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    method.save(first)
-    loaded = load_method(first, tiny)
-    assert isinstance(loaded, ExtendedTextualInversion)
-    assert torch.equal(draw(tiny, loaded), draw(tiny, method))
-    loaded.save(second)
-    (tensors, header), (again, header_again) = map(read_tensors, (first, second))
-    assert header == header_again and tensors.keys() == again.keys()
-    assert all(torch.equal(tensors[key], again[key]) for key in tensors)
-
-
-def test_the_initializer_token_must_be_one_token(tiny):
-    with pytest.raises(PersoError, match="initializer_token"):
-        ExtendedTextualInversion(tiny, "stuffed giraffe")
