@@ -29,12 +29,10 @@ __all__ = list(_HOME)
 
 def __getattr__(name: str) -> Any:
     name = _EARLIER_NAMES.get(name, name)
-    home = _HOME.get(name, name)
-    if name in _MODULES or home.endswith(f".{name}"):
-        return import_quietly(home)
-    if name in _HOME:
-        return getattr(import_quietly(home), name)
-    raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
+    if name not in _HOME and name not in _MODULES:
+        raise AttributeError(f"module 'perso_lite' has no attribute '{name}'")
+    module, _, inside = _HOME.get(name, name).partition(":")
+    return getattr(import_quietly(module), inside) if inside else import_quietly(module)
 
 
 def __dir__() -> list[str]:

@@ -21,14 +21,14 @@ def import_quietly(name: str) -> ModuleType:
 
 
 def homes_in_stub(stub: Path) -> dict[str, str]:
-    """Where the names of a stub file live: modules relative to perso_lite.
+    """Where the names of a stub file live, relative to perso_lite.
 
-    A name that is itself a module lives in itself ("panels": "teaching.panels").
+    As "module:name", for example "training:fit"; modules as "teaching.panels".
     """
     homes = {}
     for statement in ast.parse(stub.read_text("utf-8")).body:
         for alias in statement.names if isinstance(statement, ast.ImportFrom) else ():
             home = statement.module.removeprefix("perso_lite.")
             file = stub.parent.joinpath(*home.split("."), f"{alias.name}.py")
-            homes[alias.name] = f"{home}.{alias.name}" if file.is_file() else home
+            homes[alias.name] = f"{home}{'.' if file.is_file() else ':'}{alias.name}"
     return homes

@@ -142,9 +142,7 @@ def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
         return tokenizer.convert_tokens_to_ids(pieces[0])
 
     words = [
-        token.removesuffix("</w>")
-        for token in tokenizer.get_vocab()
-        if token.endswith("</w>")
+        t.removesuffix("</w>") for t in tokenizer.get_vocab() if t.endswith("</w>")
     ]
     near = difflib.get_close_matches(word.lower(), words, n=3)
     shown = ", ".join(piece.removesuffix("</w>") for piece in pieces)

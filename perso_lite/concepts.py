@@ -25,34 +25,17 @@ UNREADABLE_SUFFIXES = {".heic", ".heif", ".cr2", ".nef", ".arw", ".dng"}
 
 # The neutral captions of Textual Inversion: there is a thing, and nothing about it.
 TEMPLATES = (
-    "a photo of a clean {}",
-    "a photo of a cool {}",
-    "a photo of a dirty {}",
-    "a photo of a nice {}",
-    "a photo of a small {}",
-    "a photo of a {}",
-    "a photo of my {}",
-    "a photo of one {}",
-    "a photo of the clean {}",
-    "a photo of the cool {}",
-    "a photo of the large {}",
-    "a photo of the nice {}",
-    "a photo of the small {}",
-    "a photo of the weird {}",
-    "a photo of the {}",
-    "the photo of a {}",
-    "a bright photo of the {}",
-    "a close-up photo of a {}",
-    "a close-up photo of the {}",
-    "a cropped photo of a {}",
-    "a cropped photo of the {}",
-    "a dark photo of the {}",
-    "a good photo of a {}",
-    "a good photo of the {}",
-    "a rendering of a {}",
-    "a rendition of a {}",
+    "a photo of a clean {}", "a photo of a cool {}", "a photo of a dirty {}",
+    "a photo of a nice {}", "a photo of a small {}", "a photo of a {}",
+    "a photo of my {}", "a photo of one {}", "a photo of the clean {}",
+    "a photo of the cool {}", "a photo of the large {}", "a photo of the nice {}",
+    "a photo of the small {}", "a photo of the weird {}", "a photo of the {}",
+    "the photo of a {}", "a bright photo of the {}", "a close-up photo of a {}",
+    "a close-up photo of the {}", "a cropped photo of a {}",
+    "a cropped photo of the {}", "a dark photo of the {}", "a good photo of a {}",
+    "a good photo of the {}", "a rendering of a {}", "a rendition of a {}",
     "a rendition of the {}",
-)
+)  # fmt: skip
 
 
 @dataclass

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from perso_lite import __version__
 from perso_lite.base import base_name, encode_prompts, fingerprint
 from perso_lite.concepts import TEMPLATES, Concept
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.files import write_tensors
 
 FORMAT_VERSION = "1"
@@ -83,7 +84,11 @@ class Method(nn.Module):
     Args:
         base: the pipeline to learn on; it is used, never owned or changed.
         class_word: the everyday word for the concept, for example "teddy".
-        placeholder_token: the new word, lower case in angle brackets.
+        placeholder_token: the new word; lower case, in angle brackets, no blanks.
+        num_vectors: how many token vectors the word is made of.
+
+    Raises:
+        PersoError: a placeholder the tokenizer would misread or already knows.
     """
 
     name: ClassVar[str]
@@ -92,18 +97,22 @@ class Method(nn.Module):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        declared = {
-            k: v for k, v in vars(cls).items() if isinstance(v, InferenceParameter)
-        }
-        cls.INFERENCE_PARAMETERS = cls.INFERENCE_PARAMETERS | declared
+        own = {k: v for k, v in vars(cls).items() if isinstance(v, InferenceParameter)}
+        cls.INFERENCE_PARAMETERS = cls.INFERENCE_PARAMETERS | own
 
     def __init__(
-        self, base: StableDiffusionPipeline, class_word: str, placeholder_token: str
+        self,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str,
+        num_vectors: int = 1,
     ):
+        check_placeholder(base.tokenizer, placeholder_token, num_vectors)
         super().__init__()
         self.base = base
         self.class_word = class_word
         self.placeholder_token = placeholder_token
+        self.tokens = LearnedTokens(token_names(placeholder_token, num_vectors))
         self.base_fingerprint = fingerprint(base)
         self.training_record: dict[str, Any] = {}  # written by fit, kept in the file
         self.eval()  # `fit` puts a method into training mode for the length of a step

@@ -129,7 +129,16 @@ def fit(
             if checkpoint is not None and (index + 1) % checkpoint_every == 0:
                 save_checkpoint(checkpoint, method, optimizer, generator)
                 last_kept = checkpoint
-            yield _step_record(index, batch, losses, extra, time.perf_counter() - start)
+            yield TrainingStep(
+                index=index,
+                loss=float(losses.mean() + extra),
+                extra_loss=float(extra),
+                losses=losses,
+                timesteps=batch.timesteps.cpu(),
+                pictures=batch.pictures,
+                captions=batch.captions,
+                seconds=time.perf_counter() - start,
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Training stopped in step {index}; the last checkpoint is {last_kept}, "
@@ -137,22 +146,6 @@ def fit(
             if last_kept
             else f"Training stopped in step {index}, before the first checkpoint."
         ) from None
-
-
-def _step_record(
-    index: int, batch: Batch, losses: Tensor, extra: Tensor, seconds: float
-) -> TrainingStep:
-    """What `fit` yields."""
-    return TrainingStep(
-        index=index,
-        loss=float(losses.mean() + extra),
-        extra_loss=float(extra),
-        losses=losses,
-        timesteps=batch.timesteps.cpu(),
-        pictures=batch.pictures,
-        captions=batch.captions,
-        seconds=seconds,
-    )
 
 
 def prepare(method: Method, concept: Concept) -> Examples:

@@ -79,7 +79,7 @@ def arrows_of(sources: dict[str, str]) -> set[Arrow]:
     arrows = set()
     for module, source in sources.items():
         for name in imported_names(source, module):
-            name = perso_lite._HOME.get(name, name)
+            name = perso_lite._HOME.get(name, name).replace(":", ".")
             parts = name.split(".")
             ends = (".".join(parts[:i]) for i in range(len(parts), 0, -1))
             target = next((end for end in ends if end in sources), None)

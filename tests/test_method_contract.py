@@ -36,8 +36,8 @@ class Row:
         noise: on all that it learns; with it, something else is drawn.
         unusual: another than the default value for each of its settings.
         refused: settings out of range, and what the refusal says.
-        drawing: for each inference parameter, a value that draws something else, and one
-            out of range (None: whatever it is set to is taken).
+        drawing: for each inference parameter, a value that draws something else, and
+            one out of range.
         settings: those it needs on the tiny base.
         words_only: whether prompts without its word are drawn as by the base.
     """
@@ -414,6 +414,7 @@ def test_every_setting_has_an_unusual_value(name, tiny):
         assert given[setting].default != value != method.settings()[setting]
     for setting in METHODS[name].SETTINGS:
         assert getattr(method, setting) == method.settings()[setting]
+        assert f"{setting}: " in METHODS[name].__doc__
 
 
 # -- inference parameters --------------------------------------------------------------
@@ -426,11 +427,15 @@ def test_inference_parameters_draw_something_else_and_are_set_back(name, tiny, l
     configuration, pictures = method.configuration(), []
     with method.attach(tiny):
         wanted = draw(tiny, SAYING)
-        for dial, (value, _) in drawing.items():
-            with inference_parameters(method, **{dial: value}):
-                assert getattr(method, dial) == method.configuration()[dial] == value
+        for parameter, (value, _) in drawing.items():
+            with inference_parameters(method, **{parameter: value}):
+                assert (
+                    getattr(method, parameter)
+                    == method.configuration()[parameter]
+                    == value
+                )
                 pictures.append(draw(tiny, SAYING))
-        others = {dial: value for dial, (value, _) in drawing.items()}
+        others = {parameter: value for parameter, (value, _) in drawing.items()}
         with pytest.raises(KeyError), inference_parameters(method, **others):
             raise KeyError
         assert method.configuration() == configuration
@@ -440,15 +445,17 @@ def test_inference_parameters_draw_something_else_and_are_set_back(name, tiny, l
 
 def test_inference_parameters_out_of_range_are_refused_and_stay(name, tiny):
     method = make(name, tiny)
-    for dial, (value, wrong) in ROWS[name].drawing.items():
-        setattr(method, dial, value)
+    for parameter, (value, wrong) in ROWS[name].drawing.items():
+        setattr(method, parameter, value)
         if wrong is not None:
-            refused, also = (pytest.raises(PersoError, match=dial) for _ in range(2))
+            refused, also = (
+                pytest.raises(PersoError, match=parameter) for _ in range(2)
+            )
             with refused:
-                setattr(method, dial, wrong)
-            with also, inference_parameters(method, **{dial: wrong}):
+                setattr(method, parameter, wrong)
+            with also, inference_parameters(method, **{parameter: wrong}):
                 pass
-        assert getattr(method, dial) == value
+        assert getattr(method, parameter) == value
 
 
 # -- mistakes --------------------------------------------------------------------------

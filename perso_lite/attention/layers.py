@@ -9,10 +9,7 @@ Layers = str | int | Sequence[int] | None  # as `choose_layers` takes them
 
 
 def choose_layers(
-    layers: list[CrossAttentionLayer],
-    which: Layers,
-    height: int,
-    width: int,
+    layers: list[CrossAttentionLayer], which: Layers, height: int, width: int
 ) -> list[CrossAttentionLayer]:
     """Some of the layers.
 

@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import random
 from collections import defaultdict
-from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -21,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
+from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.evaluation.bootstrap import bootstrap_interval
 from perso_lite.evaluation.ground_truth import only_requested, truth_of
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, Judges, load_judges
@@ -59,10 +59,8 @@ def draw_chunk(job: tuple[argparse.Namespace, list[str], int]) -> Tensor:
     if options.processes > 1:
         torch.set_num_threads(1)
     base = loaded_base(options.base)
-    sampling = {"num_inference_steps": options.steps, "output_type": "pt"}
-    return generate(
-        base, prompts, (noise,), guidance_scale=options.guidance, **sampling
-    ).cpu()
+    sampling = drawing_options(options, output_type="pt")
+    return generate(base, prompts, (noise,), **sampling).cpu()
 
 
 @functools.cache
@@ -171,14 +169,9 @@ def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]
 
 def main(argv: list[str] | None = None) -> None:
     """Print a table, and write it as JSON beside a sheet of the first pictures."""
-    p = argparse.ArgumentParser(prog="perso_lite evaluate base", description=__doc__)
-    p.add_argument("--base", help="folder or hub id; default: the shipped base")
+    p = measuring_parser("base", __doc__, "evaluation", seeds=2, steps=20)
     p.add_argument("--prompts", type=int, default=1000, help="the first so many")
-    p.add_argument("--seeds", type=int, default=2, help="pictures of each prompt")
-    p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=20)
     p.add_argument("--processes", type=int, default=1, help="that draw, on a CPU")
-    p.add_argument("--out", type=Path, default=Path("evaluation"))
     options = p.parse_args(argv)
     table, drawn = evaluate_base(options)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,12 @@ draws anyway) and true pictures of the toy (the oracle: no method can beat them)
 
 import argparse
 import json
-from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
+from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import load_concept
 from perso_lite.evaluation.bootstrap import bootstrap_interval
 from perso_lite.evaluation.judges import load_judges
@@ -35,7 +35,7 @@ def evaluate_methods(options: argparse.Namespace) -> dict[str, list[ConceptScore
     """Scores of every toy: class prior, each method, oracle, in this order."""
     base, judges = load_base(options.base), load_judges()
     prompts, seeds = concept_prompts(), list(range(options.seeds))
-    drawing = {"guidance_scale": options.guidance, "num_inference_steps": options.steps}
+    drawing = drawing_options(options)
     scores: dict[str, list[ConceptScores]] = {"class prior": []}
     scores |= {name: [] for name in options.methods} | {"oracle": []}
     for name in tqdm(options.concepts or toys(), desc="concepts"):
@@ -79,23 +79,13 @@ def interval_table(
     }
 
 
-def methods_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m perso_lite evaluate methods`."""
-    p = argparse.ArgumentParser(prog="perso_lite evaluate methods", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print a table, and write the same as JSON."""
+    p = measuring_parser("methods", __doc__, "evaluation", steps=20)
     p.add_argument("--methods", nargs="+", default=list(METHODS))
     p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
     p.add_argument("--training-steps", type=int, default=250)
-    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
-    p.add_argument("--base", help="folder or hub id; default: the shipped base")
-    p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=20)
-    p.add_argument("--out", type=Path, default=Path("evaluation"))
-    return p
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print a table, and write the same as JSON."""
-    options = methods_parser().parse_args(argv)
+    options = p.parse_args(argv)
     table = interval_table(evaluate_methods(options))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "methods.json").write_text(json.dumps(table, indent=1) + "\n")

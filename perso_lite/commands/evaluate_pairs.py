@@ -6,7 +6,6 @@ concepts that should be there, for the exact joint edit of Perfusion, the naive 
 two words of Textual Inversion, two LoRAs, and plain words of the base.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
 from perso_lite.commands.evaluate_tradeoff import EARLY
+from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import ATTRIBUTES, Judges, load_judges
 from perso_lite.evaluation.metrics import instance_similarity, read_attributes
@@ -210,15 +210,13 @@ def pictures_read(
 
 def main(argv: list[str] | None = None) -> None:
     """Measure all rows, and write them as one JSON file."""
-    options = parser().parse_args(argv)
+    p = measuring_parser("pairs", __doc__, "evaluation/pairs.json")
+    p.add_argument("--tradeoff", "--front", default="evaluation/tradeoff", type=Path)
+    options = p.parse_args(argv)
     base, judges = load_base(options.base), load_judges()
     bases = base, load_base(options.base, dtype=torch.bfloat16)
     table: dict[str, list[dict]] = {row: [] for row in ROWS}
-    drawing = {
-        "num_inference_steps": options.steps,
-        "guidance_scale": options.guidance,
-        "batch_size": 20,
-    }
+    drawing = drawing_options(options, batch_size=20)
     for pair in tqdm(pairs_of(judges), desc="pairs"):
         for row in ROWS:
             with pair_attached(bases, row, pair, options.tradeoff):
@@ -226,17 +224,3 @@ def main(argv: list[str] | None = None) -> None:
                 found = pictures_read(bases[1], judges, row, pair, seeds, drawing)
             table[row].append({"pair": [concept.name for concept in pair]} | found)
     write_atomically(options.out, (json.dumps(table) + "\n").encode())
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of `python -m perso_lite evaluate pairs`."""
-    p = argparse.ArgumentParser(prog="perso_lite evaluate pairs", description=__doc__)
-    p.add_argument(
-        "--tradeoff", "--front", type=Path, default=Path("evaluation/tradeoff")
-    )
-    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
-    p.add_argument("--base", help="folder or hub id; default: the shipped base")
-    p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=10)
-    p.add_argument("--out", type=Path, default=Path("evaluation/pairs.json"))
-    return p

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from perso_lite.attention.grounding import attention_on_noised, word_grounding
 from perso_lite.base import load_base
+from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import Judges, load_judges
 from perso_lite.evaluation.prompts import concept_prompts, toys
@@ -162,11 +163,7 @@ def measured(
     """
     base, fast = bases
     prompts, seeds = concept_prompts(), list(range(options.seeds))
-    drawing = {
-        "guidance_scale": options.guidance,
-        "num_inference_steps": options.steps,
-        "batch_size": 20,
-    }
+    drawing = drawing_options(options, batch_size=20)
     shared = (judges, concept, prompts, seeds)
     points = {}
     for name, methods in points_of(base, concept, options.out):
@@ -183,9 +180,8 @@ def measured(
 
 def main(argv: list[str] | None = None) -> None:
     """Run `evaluate tradeoff`."""
-    measure(
-        parser("tradeoff", __doc__, POINTS).parse_args(argv), POINTS, "tradeoff.json"
-    )
+    options = parser("tradeoff", __doc__, POINTS).parse_args(argv)
+    measure(options, POINTS, "tradeoff.json")
 
 
 def measure(
@@ -223,14 +219,7 @@ def parser(
     command: str, description: str, groups: Iterable[str]
 ) -> argparse.ArgumentParser:
     """The command line of `python -m perso_lite evaluate <command>`."""
-    p = argparse.ArgumentParser(
-        prog=f"perso_lite evaluate {command}", description=description
-    )
+    p = measuring_parser(command, description, f"evaluation/{command}")
     p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
     p.add_argument("--groups", nargs="+", default=list(groups), choices=list(groups))
-    p.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
-    p.add_argument("--base", help="folder or hub id; default: the shipped base")
-    p.add_argument("--guidance", type=float, default=4.0)
-    p.add_argument("--steps", type=int, default=10)
-    p.add_argument("--out", type=Path, default=Path("evaluation") / command)
     return p

@@ -89,8 +89,8 @@ def measure(output: Path, scratch: Path) -> None:
     evaluate.main(["methods", *where, *few])
     evaluate.main(["tradeoff", *where])
     evaluate.main(["neti", *where])
-    pairs = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
-    evaluate.main(["pairs", *where[:2], *pairs])
+    files = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
+    evaluate.main(["pairs", *where[:2], *files])
     tour(scratch, base=str(output))
     results = output.parent / "results"
     results.mkdir(exist_ok=True)

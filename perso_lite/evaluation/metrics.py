@@ -229,10 +229,7 @@ def _distances(labels: Tensor, first: Tensor, names: Sequence[str]) -> dict[str,
 
 
 def drift(
-    judges: Judges,
-    before: Tensor,
-    after: Tensor,
-    attributes: Sequence[str] = DRIFTING,
+    judges: Judges, before: Tensor, after: Tensor, attributes: Sequence[str] = DRIFTING
 ) -> dict[str, float]:
     """How much learning changed the pictures of a plain prompt, per attribute.
 

@@ -37,10 +37,7 @@ class SheetRow:
 
 
 def contact_sheet(
-    rows: list[SheetRow],
-    title: str = "",
-    cell: int = 128,
-    label_width: int = 150,
+    rows: list[SheetRow], title: str = "", cell: int = 128, label_width: int = 150
 ) -> Image.Image:
     """Arrange rows of pictures with their labels below each other.
 

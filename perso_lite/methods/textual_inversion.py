@@ -25,7 +25,6 @@ from safetensors.torch import save
 from torch import nn
 
 from perso_lite.base import vector_of
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.files import read_safetensors, write_atomically
 from perso_lite.method import Method
@@ -64,8 +63,7 @@ class TextualInversion(Method):
     ):
         if num_vectors < 1:
             raise PersoError(f"num_vectors is {num_vectors}, but a word needs one.")
-        check_placeholder(base.tokenizer, placeholder_token, num_vectors)
-        super().__init__(base, class_word, placeholder_token)
+        super().__init__(base, class_word, placeholder_token, num_vectors)
         self.initializer_token = initializer_token or class_word
         self.learning_rate = learning_rate
 
@@ -74,22 +72,19 @@ class TextualInversion(Method):
         vectors = start.repeat(num_vectors, 1)
         self.vectors = nn.Parameter(vectors)  # (num_vectors, dim)
 
-        # c(y; v): the text encoder reads v wherever the caption says the word.
-        self.tokens = LearnedTokens(token_names(placeholder_token, num_vectors))
-
     def attach(self, base: StableDiffusionPipeline) -> AbstractContextManager[None]:
         """Inside the `with` block, `base` knows the word.
 
         Raises:
             PersoError: the word is taken, or `base` has another text width.
         """
+        # c(y; v): the text encoder reads v wherever the caption says the word
         return self.tokens.attached(base, lambda: self.vectors)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The vectors alone, without weight decay (ours; released code: 0.01)."""
-        return [
-            {"params": [self.vectors], "lr": self.learning_rate, "weight_decay": 0.0}
-        ]
+        learned = [self.vectors]
+        return [{"params": learned, "lr": self.learning_rate, "weight_decay": 0.0}]
 
     @property
     def num_vectors(self) -> int:

@@ -12,14 +12,6 @@ import textwrap
 from collections.abc import Callable
 
 
-def same_code(source_a: str, source_b: str) -> bool:
-    """Whether two sources are the same code.
-
-    Layout, comments, docstrings, decorators and type hints are ignored; names are not.
-    """
-    return ast.dump(_bare(source_a)) == ast.dump(_bare(source_b))
-
-
 def definitions(source: str) -> dict[str, ast.AST]:
     """The functions and classes of a source by name, methods as "Class.method".
 

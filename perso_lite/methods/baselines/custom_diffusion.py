@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.methods.baselines.class_prior import (
     ClassPreserving,
@@ -73,8 +72,7 @@ class CustomDiffusion(ClassPreserving):
         prior_batch_size: int = 2,
         prior_weight: float = 1.0,
     ):
-        check_placeholder(base.tokenizer, placeholder_token, 2)
-        super().__init__(base, class_word, placeholder_token)
+        super().__init__(base, class_word, placeholder_token, 2)
         self.initializer_token = initializer_token
         self.learning_rate = learning_rate
 
@@ -82,7 +80,6 @@ class CustomDiffusion(ClassPreserving):
         words = rare_and_class_vectors(base, initializer_token, class_word).float()
         self.modifier = nn.Parameter(words[0].clone())  # (dim,)
         self.register_buffer("class_vector", words[1], persistent=False)  # (dim,)
-        self.tokens = LearnedTokens(token_names(placeholder_token, 2))
 
         # Delta: one for each projection, so that W itself is never written to.
         self.deltas = nn.ParameterDict(

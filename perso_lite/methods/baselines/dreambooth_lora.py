@@ -26,7 +26,6 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save
 
 from perso_lite.conditioning.lora import LoraLayers
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.files import write_atomically
 from perso_lite.method import InferenceParameter
@@ -101,8 +100,7 @@ class DreamBoothLoRA(ClassPreserving):
     ):
         if rank < 1:
             raise PersoError(f"rank is {rank}, but it is at least 1, and usually 4.")
-        check_placeholder(base.tokenizer, placeholder_token, 2)
-        super().__init__(base, class_word, placeholder_token)
+        super().__init__(base, class_word, placeholder_token, 2)
         self.identifier_token = identifier_token
         self.rank = rank
         self.learning_rate = learning_rate
@@ -110,7 +108,6 @@ class DreamBoothLoRA(ClassPreserving):
         # "<toy>" is read as "sks teddy": two rows of the table, not learned, not saved
         words = rare_and_class_vectors(base, identifier_token, class_word)
         self.register_buffer("words", words, persistent=False)  # (2, dim)
-        self.tokens = LearnedTokens(token_names(placeholder_token, 2))
 
         # A and B, beside every projection of every attention layer
         self.lora = LoraLayers(base.unet, attention_projections(base.unet), rank)

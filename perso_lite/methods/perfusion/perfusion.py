@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from perso_lite.base import base_name, encode_prompts, vector_of
 from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.method import InferenceParameter, Method
 from perso_lite.methods.perfusion.covariance import TextCovariance, covariance_of
@@ -89,7 +88,6 @@ class Perfusion(Method):
         masked_loss: bool = True,
         covariance: TextCovariance | None = None,
     ):
-        check_placeholder(base.tokenizer, placeholder_token)
         super().__init__(base, class_word, placeholder_token)
         self.initializer_token = initializer_token or class_word.split(" ")[-1]
         self.trained_keys = key_locking == "trained"
@@ -111,8 +109,6 @@ class Perfusion(Method):
         # v*, the word's own vector, starts as the class word's.
         start = vector_of(base, self.initializer_token)[None]
         self.embedding = nn.Parameter(start)  # (1, dim)
-        self.tokens = LearnedTokens(token_names(placeholder_token, 1))
-
         # i*: the text state that the gate looks for; it follows the word as it learns.
         class_state = state_in_sentences(base, self.initializer_token)  # (dim,)
         self.register_buffer("target_input", class_state)
@@ -130,13 +126,13 @@ class Perfusion(Method):
         """Values (and keys, if not locked), and the word's vector; no weight decay."""
         targets = [self.target_values]
         targets += [self.target_keys] if self.trained_keys else []
+        word, rates = (
+            [self.embedding],
+            (self.learning_rate, self.embedding_learning_rate),
+        )
         return [
-            {"params": targets, "lr": self.learning_rate, "weight_decay": 0.0},
-            {
-                "params": [self.embedding],
-                "lr": self.embedding_learning_rate,
-                "weight_decay": 0.0,
-            },
+            {"params": learned, "lr": rate, "weight_decay": 0.0}
+            for learned, rate in zip((targets, word), rates, strict=True)
         ]
 
     def after_step(self, index: int, captions: list[str], states: Tensor) -> None:

@@ -84,9 +84,8 @@ class EncodingCache:
         written = [(id(t), t.data_ptr(), t._version) for t in tensors]
         # words of other methods, as their hooks on the token embedding have them
         ours = {word.token_id(self._base) for word in self.words}
-        others = [
-            n for n in range(tokenizer.vocab_size, len(tokenizer)) if n not in ours
-        ]
+        new = range(tokenizer.vocab_size, len(tokenizer))
+        others = [number for number in new if number not in ours]
         ids = torch.tensor([others], dtype=torch.long, device=encoder.device)
         vectors = encoder.get_input_embeddings()(ids).tolist() if others else []
         return written, others, vectors, [word.configuration() for word in self.words]

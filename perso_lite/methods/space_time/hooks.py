@@ -54,9 +54,8 @@ class PerLayerConditioning:
         with ExitStack() as stack:
             stack.enter_context(self._prompts.recording())
             stack.enter_context(rewritten_text(unet, keys, values))
-            stack.enter_context(
-                shared_on(unet, KEYS_DECIDED_BY, lambda: nullcontext(WHO))
-            )
+            owner = shared_on(unet, KEYS_DECIDED_BY, lambda: nullcontext(WHO))
+            stack.enter_context(owner)
             for hook in (
                 text_encoder.register_forward_pre_hook(given, with_kwargs=True),
                 unet.register_forward_pre_hook(entered, with_kwargs=True),

@@ -49,20 +49,13 @@ class MixedWord(SpaceTimeWord):
         layers = torch.arange(self.num_layers, device=timesteps.device)[None]
         of_one = self.where(timesteps[:, None], layers)
         of_one = of_one.expand(len(timesteps), self.num_layers)[..., None]
-        (word, bypass), (word_of_other, bypass_of_other) = (
-            part.vectors(timesteps) for part in (self.one, self.other)
-        )
-        if bypass is None and bypass_of_other is None:
-            return torch.where(of_one, word, word_of_other), None
+        parts = [word.vectors(timesteps) for word in (self.one, self.other)]
+        words = [word for word, _ in parts]
+        if all(bypass is None for _, bypass in parts):
+            return torch.where(of_one, *words), None
         # a word without a bypass makes no step
-        bypasses = [
-            torch.zeros_like(word) if part is None else part
-            for part in (bypass, bypass_of_other)
-        ]
-        return (
-            torch.where(of_one, word, word_of_other),
-            torch.where(of_one, *bypasses),
-        )
+        steps = [torch.zeros_like(w) if b is None else b for w, b in parts]
+        return torch.where(of_one, *words), torch.where(of_one, *steps)
 
     def configuration(self) -> dict:
         """That of both words, and which function says where."""

@@ -24,7 +24,6 @@ from transformers import CLIPTokenizer
 
 from perso_lite.concepts import Concept
 from perso_lite.conditioning.cross_attention import cross_attention_layers, shared_by
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
 from perso_lite.errors import PersoError
 from perso_lite.method import Method
 from perso_lite.methods.space_time.encoder import States
@@ -51,9 +50,7 @@ class SpaceTimeWord(Method):
     def __init__(
         self, base: StableDiffusionPipeline, class_word: str, placeholder_token: str
     ):
-        check_placeholder(base.tokenizer, placeholder_token)
         super().__init__(base, class_word, placeholder_token)
-        self.tokens = LearnedTokens(token_names(placeholder_token, 1))
         self.num_layers = len(cross_attention_layers(base.unet))
         self.width = base.text_encoder.get_input_embeddings().embedding_dim
         self.num_train_timesteps = base.scheduler.config.num_train_timesteps
@@ -105,10 +102,7 @@ class SpaceTimeWord(Method):
                 f"cross-attention layers, but this base has {layers}; attach it to the "
                 "kind of base it was trained on."
             )
-        with (
-            self.tokens.attached(base, self.stand_in),
-            joined_conditioning(base, self),
-        ):
+        with self.tokens.attached(base, self.stand_in), joined_conditioning(base, self):
             yield
 
     def encode(self, prompts: list[str], timesteps: Tensor) -> States:
