@@ -2,8 +2,12 @@
 
 import copy
 import dataclasses
+import os
 import random
 import signal
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes with two threads stall each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest

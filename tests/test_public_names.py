@@ -15,14 +15,15 @@ MODULES = {"check", "mapper", "panels", "rank_one", "solutions", "tradeoff"}
 EARLIER = """
     PersoError load_base fingerprint Concept load_concept shipped_concepts
     encode_prompts fit TrainingStep Method attached load_method METHODS
-    TextualInversion DreamBoothLoRA CustomDiffusion Perfusion ExtendedTextualInversion NeTI estimate_covariance
-    covariance_of joint_edit generate contact_sheet show_pictures heat_over as_images
-    show_bars show_intervals show_lines show_matrix show_flow setup report verdict
-    load_judges true_pictures score_concept class_prior_scores oracle_scores
-    ConceptScores between bootstrap_interval instance_similarity clip_image_similarity
+    TextualInversion DreamBoothLoRA CustomDiffusion Perfusion
+    ExtendedTextualInversion NeTI estimate_covariance covariance_of joint_edit
+    generate contact_sheet show_pictures heat_over as_images show_bars
+    show_intervals show_lines show_matrix show_flow setup report verdict load_judges
+    true_pictures score_concept class_prior_scores oracle_scores ConceptScores
+    between bootstrap_interval instance_similarity clip_image_similarity
     clip_text_similarity attribute_accuracy prompt_accuracy attention_against_mask
-    read_attribute drift drift_by_chance record_attention exchanged probe noised_maps
-    word_overlap single_toy_prompts plain_sentences readable_facts
+    read_attribute drift drift_by_chance record_attention exchanged probe
+    noised_maps word_overlap single_toy_prompts plain_sentences readable_facts
     cross_attention_layers
 """.split()
 
