@@ -91,7 +91,7 @@ def fit(
         method: what learns.
         concept: what from.
         steps: optimizer steps altogether, those before `resume` included.
-        batch_size: samples a step (paper: 4).
+        batch_size: samples per step (paper: 4).
         seed: of everything drawn.
         checkpoint: a file to keep the state in every `checkpoint_every` steps; it is
             a concept file too, which `load_method` reads.

@@ -102,6 +102,10 @@ def rewritten_text(
             make keys of (where to look); None: unchanged.
         values: the same for values (what to put there).
     """
+
+    def hook_of(layer: CrossAttentionLayer, rewrite: Rewrite) -> Callable:
+        return lambda _, args: (rewrite(layer, args[0]), *args[1:])
+
     with ExitStack() as stack:
         for layer in cross_attention_layers(unet):
             attention = unet.get_submodule(layer.name)
@@ -109,13 +113,8 @@ def rewritten_text(
             for projection, rewrite in rewrites:
                 if rewrite is not None:
                     # before the hooks of a concept, which edits what it is given
-                    hook = projection.register_forward_pre_hook(
-                        lambda _, args, layer=layer, rewrite=rewrite: (
-                            rewrite(layer, args[0]),
-                            *args[1:],
-                        ),
-                        prepend=True,
-                    )
+                    before = hook_of(layer, rewrite)
+                    hook = projection.register_forward_pre_hook(before, prepend=True)
                     stack.callback(hook.remove)
         yield
 

@@ -88,16 +88,11 @@ class PromptLookup:
 
         Only words that came with a concept have ids beyond the vocabulary.
         """
-        tokenizer = self._base.tokenizer
-        known = len(tokenizer)
-        return [
-            tuple(
-                tokenizer.convert_ids_to_tokens(i) if i < known else ""
-                for i in text
-                if i >= tokenizer.vocab_size
-            )
-            for text in ids.tolist()
-        ]
+        name_of, first = (
+            self._base.tokenizer.convert_ids_to_tokens,
+            self._base.tokenizer.vocab_size,
+        )
+        return [tuple(name_of(i) for i in text if i >= first) for text in ids.tolist()]
 
     @torch.no_grad()
     def sources(self, states: Tensor) -> list[dict[int, Tensor]]:

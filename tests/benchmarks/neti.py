@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from perso_lite import generate, load_base, load_concept
 from perso_lite.conditioning.tokens import injected_vectors
+from perso_lite.methods.space_time.analysis import states_by_layer
 from perso_lite.methods.space_time.neti import NeTI
 
 PROMPT = "a photo of a {} on a beach"
@@ -79,7 +80,7 @@ def training_texts(method: NeTI) -> dict[str, Callable[[], None]]:
 
     def ours() -> None:
         with method.attach(method.base):
-            _, values = method.encode(prompts, timesteps)
+            _, values = states_by_layer(method, prompts, timesteps)
             values.square().mean().backward()
 
     return {"a call for each layer": loop, "one call": ours}
@@ -99,7 +100,7 @@ def drawing_texts(method: NeTI) -> dict[str, Callable[[], None]]:
     @torch.no_grad()
     def ours() -> None:
         with method.attach(method.base):
-            method.encode([prompt] * STEPS, timesteps)
+            states_by_layer(method, [prompt] * STEPS, timesteps)
 
     return {"a call for each": loop, "batches": ours}
 

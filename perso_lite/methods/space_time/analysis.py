@@ -1,16 +1,62 @@
-"""What NeTI's mapper writes, over timesteps and layers.
+"""What layers read of a word, and what NeTI's mapper writes over timesteps and layers.
 
 The mapper writes the word M(t, l) for each timestep and layer (`mapper.py`). How many
 of its hidden units it may use, and how far the bypass goes, can be changed without any
 training (`neti.py`); `teaching/neti_panels.py` has sliders for them.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
+from perso_lite.conditioning.cross_attention import shared_by
 from perso_lite.errors import PersoError
 from perso_lite.method import inference_parameters
+from perso_lite.methods.space_time.encoder import States
+from perso_lite.methods.space_time.hooks import KEY
 from perso_lite.methods.space_time.neti import NeTI
+from perso_lite.methods.space_time.word import SpaceTimeWord
+
+
+def states_by_layer(
+    method: SpaceTimeWord, prompts: list[str], timesteps: Tensor
+) -> States:
+    """What every layer reads of prompts at timesteps (batch,).
+
+    Args:
+        method: the word, attached to its own base or not.
+        prompts: each says the word once.
+        timesteps: one for each prompt.
+
+    Returns:
+        Text states for keys and for values, each (batch, layers, tokens, dim); one
+        layer where all share it.
+
+    Raises:
+        PersoError: a prompt does not say the word exactly once, or there are not as
+            many timesteps as prompts.
+    """
+    base, token = method.base, method.placeholder_token
+    if len(prompts) != len(timesteps):
+        raise PersoError(
+            f"There are {len(prompts)} prompts but {len(timesteps)} timesteps; "
+            "give each prompt one."
+        )
+    present = shared_by(base.unet, KEY)
+    here = present is not None and method in present.cache.words
+    with nullcontext() if here else method.attach(base):
+        texts = base.maybe_convert_prompt(prompts, base.tokenizer)
+        given = base.tokenizer(texts, padding="max_length", truncation=True)
+        ids = torch.tensor(given.input_ids, device=base.device)
+        method.check_once(ids, base.tokenizer)
+        if not method.tokens.places(base.tokenizer, ids).any(1).all():
+            raise PersoError(
+                f"A prompt does not say {token}, or so late that it is cut off after "
+                f"{ids.shape[1]} tokens, so no layer would read it. Write for example "
+                f'"a photo of a {token}".'
+            )
+        return shared_by(base.unet, KEY).encoded(ids, timesteps.to(base.device))
 
 
 @torch.no_grad()

@@ -43,10 +43,10 @@ class EncodingCache:
         keys = list(zip(map(tuple, ids.tolist()), timesteps.tolist(), strict=True))
         row_of = {key: keys.index(key) for key in keys}
         if torch.is_grad_enabled():
-            rows = list(row_of.values())
-            distinct = self._encode(ids[rows], timesteps[rows])
-            index = [list(row_of).index(key) for key in keys]
-            return distinct[0][index], distinct[1][index]
+            rows = [*row_of.values()]
+            of_keys, of_values = self._encode(ids[rows], timesteps[rows])
+            index = [rows.index(row_of[key]) for key in keys]
+            return of_keys[index], of_values[index]
         self._keep(row_of, ids, timesteps)
         of_keys, of_values = zip(*(self._kept[key] for key in keys), strict=True)
         return torch.stack(of_keys), torch.stack(of_values)

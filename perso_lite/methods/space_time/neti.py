@@ -130,8 +130,7 @@ class NeTI(SpaceTimeWord):
             layers = layers[self.num_layers // 2].reshape(1)
         if not self.over_time:
             timesteps = torch.full_like(timesteps, self.num_train_timesteps // 2)
-        grid = [timesteps.repeat_interleave(len(layers)), layers.repeat(len(timesteps))]
-        points = torch.stack([part.float() for part in grid], dim=-1)
+        points = torch.cartesian_prod(timesteps.float(), layers.float())
         kept = None if self.training else self.truncation_idx  # for drawing only
         with torch.autocast(points.device.type, enabled=False):
             output = self.mapper(points, kept)

@@ -13,7 +13,7 @@ rest.
 
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -23,11 +23,15 @@ from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
 from perso_lite.concepts import Concept
-from perso_lite.conditioning.cross_attention import cross_attention_layers, shared_by
+from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.errors import PersoError
 from perso_lite.method import Method
-from perso_lite.methods.space_time.encoder import States
-from perso_lite.methods.space_time.hooks import KEY, joined_conditioning
+from perso_lite.methods.space_time.hooks import joined_conditioning
+
+ONLY_ONCE = (
+    "but a word with a vector for each layer and timestep can be said only once. Say "
+    "the class word where it is meant again."
+)
 
 
 class SpaceTimeWord(Method):
@@ -75,10 +79,9 @@ class SpaceTimeWord(Method):
         captions = super().captions(concept)
         for text in chain.from_iterable(captions):
             if text.count(self.placeholder_token) > 1:
+                word = self.placeholder_token
                 raise PersoError(
-                    f'The caption "{text}" says {self.placeholder_token} more than '
-                    "once, but a word with a vector for each layer and timestep can be "
-                    "said only once. Say the class word where it is meant again."
+                    f'The caption "{text}" says {word} more than once, {ONLY_ONCE}'
                 )
         return captions
 
@@ -105,32 +108,6 @@ class SpaceTimeWord(Method):
         with self.tokens.attached(base, self.stand_in), joined_conditioning(base, self):
             yield
 
-    def encode(self, prompts: list[str], timesteps: Tensor) -> States:
-        """What every layer reads of prompts at timesteps (batch,), to look at.
-
-        Returns:
-            Text states for keys and for values, each (batch, layers, tokens, dim); one
-            layer where all share it.
-
-        Raises:
-            PersoError: a prompt does not say the word exactly once, or there are not as
-                many timesteps as prompts.
-        """
-        base = self.base
-        if len(prompts) != len(timesteps):
-            raise PersoError(
-                f"There are {len(prompts)} prompts but {len(timesteps)} timesteps; "
-                "give each prompt one."
-            )
-        present = shared_by(base.unet, KEY)
-        here = present is not None and self in present.cache.words
-        with nullcontext() if here else self.attach(base):
-            texts = base.maybe_convert_prompt(prompts, base.tokenizer)
-            given = base.tokenizer(texts, padding="max_length", truncation=True)
-            ids = torch.tensor(given.input_ids, device=base.device)
-            self.check_once(ids, base.tokenizer, optional=False)
-            return shared_by(base.unet, KEY).encoded(ids, timesteps.to(base.device))
-
     def stand_in(self) -> Tensor:
         """The vector that a pipeline encodes prompts with, (1, dim).
 
@@ -152,27 +129,16 @@ class SpaceTimeWord(Method):
         """The id of the word while it is attached."""
         return base.tokenizer.convert_tokens_to_ids(self.placeholder_token)
 
-    def check_once(
-        self, ids: Tensor, tokenizer: CLIPTokenizer, optional: bool = True
-    ) -> None:
-        """Refuse texts (batch, tokens) that say the word more than once (or never).
+    def check_once(self, ids: Tensor, tokenizer: CLIPTokenizer) -> None:
+        """Refuse texts (batch, tokens) that say the word more than once.
 
         Raises:
             PersoError: one does.
         """
-        count, token = self.tokens.places(tokenizer, ids).sum(1), self.placeholder_token
-        if (count > 1).any():
-            raise PersoError(
-                f"A prompt says {token} {int(count.max())} times, but a word with a "
-                "vector for each layer and timestep can be said only once. Say the "
-                "class word where it is meant again."
-            )
-        if not optional and not count.all():
-            raise PersoError(
-                f"A prompt does not say {token}, or so late that it is cut off after "
-                f"{ids.shape[1]} tokens, so no layer would read it. Write for example "
-                f'"a photo of a {token}".'
-            )
+        count = int(self.tokens.places(tokenizer, ids).sum(1).max())
+        if count > 1:
+            token = self.placeholder_token
+            raise PersoError(f"A prompt says {token} {count} times, {ONLY_ONCE}")
 
     def check_timesteps(self, timesteps: Tensor) -> None:
         """Refuse times that training never saw.

@@ -14,6 +14,7 @@ from perso_lite import (
     swap_keys_values,
 )
 from perso_lite.methods.space_time import encoding_cache
+from perso_lite.methods.space_time.analysis import states_by_layer
 
 TIME = torch.tensor([300])
 
@@ -43,7 +44,7 @@ def read(base, states, latents, timestep=300):
 def test_every_layer_reads_its_own_text(tiny, word, latents):
     with word.attach(tiny):
         got = read(tiny, encode_prompts(tiny, [PROMPT]), latents)
-        wanted = word.encode([PROMPT], TIME)
+        wanted = states_by_layer(word, [PROMPT], TIME)
     for mine, theirs in zip(got, wanted, strict=True):
         assert torch.equal(mine, theirs)
         for layer in range(15):
@@ -55,7 +56,7 @@ def test_a_row_is_read_at_its_own_timestep(tiny, word, latents):
     with word.attach(tiny):
         states = encode_prompts(tiny, ["a <toy>", "a <toy>", "a cat"])
         got = read(tiny, states, latents, times)
-        wanted = word.encode(["a <toy>"] * 2, times[:2])
+        wanted = states_by_layer(word, ["a <toy>"] * 2, times[:2])
     for mine, theirs in zip(got, wanted, strict=True):
         assert torch.equal(mine[:2], theirs)
         assert torch.equal(mine[2], states[2].expand(16, -1, -1))
@@ -122,7 +123,7 @@ def test_a_negative_prompt_may_say_the_word(tiny, word):
     drawn = {"num_inference_steps": 1, "output_type": "latent"}
     with word.attach(tiny), read_by_layers(tiny) as (keys, values):
         tiny("a cat", negative_prompt=PROMPT, **drawn)
-        wanted = word.encode([PROMPT], tiny.scheduler.timesteps)
+        wanted = states_by_layer(word, [PROMPT], tiny.scheduler.timesteps)
         plain = encode_prompts(tiny, ["a cat"])[0]
     for layer in range(16):
         assert torch.equal(keys[layer][0][0], wanted[0][0, layer])
@@ -158,7 +159,7 @@ def test_the_stock_call_reads_the_word_at_its_schedulers_times(
             output_type="pt",
         ).images
         times = own_tiny.scheduler.timesteps
-        wanted = word.encode([PROMPT] * len(times), times)
+        wanted = states_by_layer(word, [PROMPT] * len(times), times)
     assert images.shape == (4, 3, 32, 32)
     assert bool((times % 1 != 0).any()) == fractional
     assert [len(keys[layer]) for layer in range(16)] == [len(times)] * 16
@@ -199,7 +200,7 @@ def test_training_encodes_every_text_and_time_once(tiny, word, latents):
         states = word.encoder_hidden_states(captions, times)
         with encodings_of(tiny) as sizes, read_by_layers(tiny) as (keys, _):
             tiny.unet(latents.expand(5, -1, -1, -1), times, states)
-        wanted, _ = word.encode(captions, times)
+        wanted, _ = states_by_layer(word, captions, times)
     assert sizes == [3 * 16]
     assert torch.allclose(torch.stack([k[0] for k in keys], 1), wanted, atol=1e-5)
 
@@ -273,10 +274,12 @@ def test_what_is_kept_is_encoded_again_when_a_word_joins_or_leaves(tiny, word):
 def test_two_words_in_one_prompt_read_as_two_words_of_their_vectors(tiny, word):
     prompt, pet = "a <toy> next to a <pet>", GivenWord(tiny, "<pet>", seed=1)
     with attached(tiny, word, pet):
-        keys, values = word.encode([prompt], TIME)
+        keys, values = states_by_layer(word, [prompt], TIME)
         assert all(
             torch.equal(*pair)
-            for pair in zip(pet.encode([prompt], TIME), (keys, values), strict=True)
+            for pair in zip(
+                states_by_layer(pet, [prompt], TIME), (keys, values), strict=True
+            )
         )
     for layer in (0, 6, 15):
         singles = []

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from perso_lite import ExtendedTextualInversion, NeTI, PersoError, generate
+from perso_lite.methods.space_time.analysis import states_by_layer
 from perso_lite.methods.space_time.mixed_word import MixedWord
 
 PROMPT = "a photo of a {} on a beach"
@@ -53,7 +54,7 @@ def test_some_layers_read_the_one_and_the_rest_the_other(one, other):
 def test_a_word_without_bypass_makes_no_step_in_a_mixture(tiny, one):
     class_word = ExtendedTextualInversion(tiny, "teddy", "<plain>", shared=True)
     mixed = MixedWord(one, class_word, lambda t, layer: layer < 7)
-    keys, values = mixed.encode(["a <mixed> on a beach"], torch.tensor([500]))
+    keys, values = states_by_layer(mixed, ["a <mixed> on a beach"], torch.tensor([500]))
     assert not keys[:, :7].equal(values[:, :7])
     assert keys[:, 7:].equal(values[:, 7:])
 

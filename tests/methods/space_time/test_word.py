@@ -5,6 +5,7 @@ from per_layer_helpers import OPTIONS, PROMPT, GivenWord, changes, snapshot_of
 from torch.nn import functional as F
 
 from perso_lite import PersoError, TextualInversion, attached, encode_prompts, generate
+from perso_lite.methods.space_time.analysis import states_by_layer
 
 TIMES = torch.tensor([10, 700])
 
@@ -20,7 +21,7 @@ def last_norm_inputs(word, prompts, timesteps):
     norm = word.base.text_encoder.get_submodule("final_layer_norm")
     hook = norm.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     try:
-        word.encode(prompts, timesteps)
+        states_by_layer(word, prompts, timesteps)
     finally:
         hook.remove()
     return inputs
@@ -28,7 +29,7 @@ def last_norm_inputs(word, prompts, timesteps):
 
 @torch.no_grad()
 def test_a_layers_keys_are_the_text_with_that_layers_vector(tiny, word):
-    keys, values = word.encode([PROMPT] * 2, TIMES)
+    keys, values = states_by_layer(word, [PROMPT] * 2, TIMES)
     assert keys.shape == values.shape == (2, 16, 24, 32)
     single = TextualInversion(tiny, "teddy")
     for i, layer in ((0, 0), (0, 7), (1, 7), (1, 15)):
@@ -41,8 +42,10 @@ def test_a_layers_keys_are_the_text_with_that_layers_vector(tiny, word):
 @torch.no_grad()
 def test_texts_alone_are_encoded_as_together(word):
     prompts = [PROMPT, "a photo of the <toy>"]
-    together = word.encode(prompts, TIMES)
-    alone = [word.encode([p], t[None]) for p, t in zip(prompts, TIMES, strict=True)]
+    together = states_by_layer(word, prompts, TIMES)
+    alone = [
+        states_by_layer(word, [p], t[None]) for p, t in zip(prompts, TIMES, strict=True)
+    ]
     for kind in range(2):
         for row in range(2):
             difference = together[kind][row] - alone[row][kind][0]
@@ -51,9 +54,11 @@ def test_texts_alone_are_encoded_as_together(word):
 
 @torch.no_grad()
 def test_a_word_changes_nothing_before_its_place(word):
-    before = word.encode([PROMPT], TIMES[:1])
+    before = states_by_layer(word, [PROMPT], TIMES[:1])
     word.table += torch.randn(32)
-    for old, new in zip(before, word.encode([PROMPT], TIMES[:1]), strict=True):
+    for old, new in zip(
+        before, states_by_layer(word, [PROMPT], TIMES[:1]), strict=True
+    ):
         changed = (new - old).abs().amax(dim=(0, 1, 3))
         assert changed[:2].max() == 0
         assert changed[2:].min() > 0
@@ -73,14 +78,14 @@ def test_the_bypass_is_a_step_of_known_length_before_the_last_norm(word):
 
 @torch.no_grad()
 def test_only_the_direction_of_the_bypass_matters(word):
-    keys, values = word.encode([PROMPT], TIMES[:1])
+    keys, values = states_by_layer(word, [PROMPT], TIMES[:1])
     word.bypass_table *= 7
-    again = word.encode([PROMPT], TIMES[:1])
+    again = states_by_layer(word, [PROMPT], TIMES[:1])
     assert torch.equal(again[0], keys)
     assert torch.allclose(again[1], values, atol=1e-5)
     assert (values - keys).abs().max() > 0.05
     word.bypass_alpha = 0.0
-    assert torch.equal(*word.encode([PROMPT], TIMES[:1]))
+    assert torch.equal(*states_by_layer(word, [PROMPT], TIMES[:1]))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_only_the_direction_of_the_bypass_matters(word):
 )
 def test_a_prompt_says_the_word_once(word, prompt, message):
     with pytest.raises(PersoError, match=message):
-        word.encode([PROMPT, prompt], TIMES)
+        states_by_layer(word, [PROMPT, prompt], TIMES)
 
 
 def test_a_base_with_other_layers_is_refused(own_tiny, word):
