@@ -24,6 +24,7 @@ from perso_lite import __version__
 from perso_lite.base import base_name, encode_prompts, fingerprint
 from perso_lite.concepts import TEMPLATES, Concept
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
+from perso_lite.errors import PersoError
 from perso_lite.files import write_tensors
 
 FORMAT_VERSION = "1"
@@ -66,7 +67,11 @@ class InferenceParameter:
         self.name = name
 
     def __get__(self, method: Any, owner: type) -> Any:
-        return self if method is None else vars(method)[self.name]
+        if method is None:
+            return self
+        if self.name not in vars(method):
+            raise AttributeError(f"{self.name} is not set; set it in __init__.")
+        return vars(method)[self.name]
 
     def __set__(self, method: Any, value: Any) -> None:
         vars(method)[self.name] = self.check(method, value)
@@ -274,8 +279,13 @@ def inference_parameters(method: Method, **given: Any) -> Iterator[None]:
     """Set inference parameters for the length of the `with` block.
 
     Raises:
-        PersoError: a value is out of range.
+        PersoError: the method has no such parameter, or a value is out of range.
     """
+    for name in given.keys() - method.INFERENCE_PARAMETERS.keys():
+        known = ", ".join(method.INFERENCE_PARAMETERS) or "none"
+        raise PersoError(
+            f"{method.name} has no inference parameter {name}; it has: {known}."
+        )
     before = {name: getattr(method, name) for name in given}
     try:
         for name, value in given.items():

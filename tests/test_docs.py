@@ -146,3 +146,7 @@ def test_the_citation_is_of_this_version():
     papers = re.findall(r"\d{4}\.\d{5}", README.read_text())
     cited = [reference["url"].rsplit("/")[-1] for reference in citation["references"]]
     assert sorted(papers) == sorted(cited)
+
+
+def test_no_number_is_left_to_be_filled_in():
+    assert not re.search(r"_MINUTES|TODO|\?\?", README.read_text())

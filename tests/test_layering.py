@@ -1,7 +1,7 @@
 """Who may import whom: the library is built in layers, from the ground up.
 
-Every import counts: at the top of a file, inside a function, and as a string that is
-imported later ("commands.tour").
+Imports count at the top of a file, inside a function, and as a string that is imported
+later ("commands.tour").
 """
 
 import ast

@@ -443,19 +443,27 @@ def test_inference_parameters_draw_something_else_and_are_set_back(name, tiny, l
     assert all(differ(*pair) for pair in itertools.combinations([wanted, *pictures], 2))
 
 
-def test_inference_parameters_out_of_range_are_refused_and_stay(name, tiny):
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [(name, each) for name, row in ROWS.items() for each in row.drawing],
+)
+def test_inference_parameters_out_of_range_are_refused_and_stay(name, parameter, tiny):
+    method, (value, wrong) = make(name, tiny), ROWS[name].drawing[parameter]
+    setattr(method, parameter, value)
+    refused, also = (pytest.raises(PersoError, match=parameter) for _ in range(2))
+    with refused:
+        setattr(method, parameter, wrong)
+    with also, inference_parameters(method, **{parameter: wrong}):
+        pass
+    assert getattr(method, parameter) == value
+
+
+def test_only_inference_parameters_are_set(name, tiny):
     method = make(name, tiny)
-    for parameter, (value, wrong) in ROWS[name].drawing.items():
-        setattr(method, parameter, value)
-        if wrong is not None:
-            refused, also = (
-                pytest.raises(PersoError, match=parameter) for _ in range(2)
-            )
-            with refused:
-                setattr(method, parameter, wrong)
-            with also, inference_parameters(method, **{parameter: wrong}):
-                pass
-        assert getattr(method, parameter) == value
+    refused = pytest.raises(PersoError, match="no inference parameter class_word")
+    with refused, inference_parameters(method, class_word="cat"):
+        pass
+    assert method.class_word == "teddy"
 
 
 # -- mistakes --------------------------------------------------------------------------

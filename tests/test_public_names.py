@@ -37,6 +37,22 @@ def test_every_public_name_is_there_and_is_what_it_says(name):
         assert found.__name__.split(".")[-1] == known
 
 
+RENAMED = {
+    "between": "fraction_of_oracle",
+    "exchanged": "swap_keys_values",
+    "noised_maps": "attention_on_noised",
+    "probe": "inject_prompts",
+    "readable_facts": "linear_probe_accuracy",
+    "word_overlap": "word_grounding",
+}
+
+
+def test_earlier_names_are_other_names_of_the_present_ones():
+    assert perso_lite._EARLIER_NAMES == RENAMED
+    for name, new in RENAMED.items():
+        assert getattr(perso_lite, name) is getattr(perso_lite, new)
+
+
 def test_modules_are_reached_without_an_import():
     program = (
         "import perso_lite; perso_lite.attention; perso_lite.training.fit; "

@@ -104,7 +104,7 @@ class UNetCallTracker:
         count, states = len(call.latents), call.encoder_hidden_states
         sources: list[dict[int, Tensor]] = [{} for _ in range(count)]
         if isinstance(states, Tensor):
-            sources[: len(states)] = self.prompts.sources(states)
+            sources[: len(states)] = self.prompts.sources(states[:count])
         guided = self._guided
         if guided is None:
             guided = self._is_guided(call.latents, states, sources)
@@ -165,7 +165,7 @@ def tracked_unet_calls(
     guided: bool | None = None,
     finished: Callable[[UNetCall], None] | None = None,
 ) -> Iterator[UNetCallTracker]:
-    """Inside, the yielded watch tells which rows of a U-Net call have the prompt.
+    """Inside, the yielded tracker tells which rows of a U-Net call have the prompt.
 
     Args:
         pipe: a stock pipeline.
@@ -176,37 +176,37 @@ def tracked_unet_calls(
     Raises:
         PersoError: from within a U-Net call, where its halves cannot be told apart.
     """
-    watch = UNetCallTracker(pipe, guided)
+    tracker = UNetCallTracker(pipe, guided)
 
     def unet_left(module: nn.Module, args: tuple, output: Any) -> None:
-        was_running, watch.prompts.paused = watch.running, False
+        was_running, tracker.prompts.paused = tracker.running, False
         if was_running and output is not None and finished is not None:
-            finished(watch.call)
+            finished(tracker.call)
 
     hooks = (
-        pipe.unet.register_forward_pre_hook(watch.unet_entered, with_kwargs=True),
+        pipe.unet.register_forward_pre_hook(tracker.unet_entered, with_kwargs=True),
         pipe.unet.register_forward_hook(unet_left, always_call=True),
     )
     with ExitStack() as stack:
         for hook in hooks:
             stack.callback(hook.remove)
-        stack.enter_context(watch.prompts.recording())
-        stack.enter_context(_noting_pairs(pipe, watch))
-        yield watch
+        stack.enter_context(tracker.prompts.recording())
+        stack.enter_context(_noting_pairs(pipe, tracker))
+        yield tracker
 
 
 @contextmanager
 def _noting_pairs(
-    pipe: StableDiffusionPipeline, watch: UNetCallTracker
+    pipe: StableDiffusionPipeline, tracker: UNetCallTracker
 ) -> Iterator[None]:
-    """Let the watch see what `pipe.encode_prompt` returns, also text given encoded."""
+    """Let the tracker see what `pipe.encode_prompt` returns, also given embeddings."""
     before = vars(pipe).get("encode_prompt")
     original = pipe.encode_prompt
 
     @wraps(original)
     def encode_prompt(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         prompted, unprompted = original(*args, **kwargs)
-        watch.pair_returned(prompted, unprompted)
+        tracker.pair_returned(prompted, unprompted)
         return prompted, unprompted
 
     pipe.encode_prompt = encode_prompt

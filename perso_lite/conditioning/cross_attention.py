@@ -18,6 +18,10 @@ from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
 
+# where somebody who decides what text the keys are made of leaves its name
+KEYS_DECIDED_BY = "keys_decided_by"
+
+
 # -- which layers there are ------------------------------------------------------------
 
 
@@ -128,7 +132,7 @@ class UNetInputs:
 
     Attributes:
         latents: (batch, channels, height, width).
-        timestep: () or (batch,), on the device of the latents.
+        timestep: () or (batch,).
         encoder_hidden_states: text states, (batch, tokens, dim).
     """
 
@@ -138,15 +142,15 @@ class UNetInputs:
 
     @property
     def timesteps(self) -> Tensor:
-        """One for each row, (batch,)."""
-        return self.timestep.reshape(-1).expand(len(self.latents))
+        """One for each row, (batch,), on the device of the latents."""
+        timesteps = self.timestep.to(self.latents.device)
+        return timesteps.reshape(-1).expand(len(self.latents))
 
 
 def unet_inputs(args: tuple, kwargs: dict) -> UNetInputs:
     """Read the arguments of a U-Net call, as a hook is given them."""
     latents = call_argument(args, kwargs, 0, "sample")
-    timestep = call_argument(args, kwargs, 1, "timestep")
-    timestep = torch.as_tensor(timestep, device=latents.device)
+    timestep = torch.as_tensor(call_argument(args, kwargs, 1, "timestep"))
     states = call_argument(args, kwargs, 2, "encoder_hidden_states")
     return UNetInputs(latents, timestep, states)
 
@@ -165,8 +169,8 @@ def shared_on(
 ) -> Iterator[Any]:
     """Inside, the object that all concepts of one kind share on a U-Net.
 
-    The first to come enters `make()` and leaves the result on the U-Net under `key`,
-    where `shared_by` finds it; those who come later get the same object.
+    The first to come enters `make()` and leaves the result (no module, not None) on the
+    U-Net under `key`, where `shared_by` finds it; those who come later get the same.
     """
     present = shared_by(unet, key)
     if present is not None:
@@ -178,10 +182,6 @@ def shared_on(
             yield created
         finally:
             delattr(unet, key)
-
-
-# where somebody who decides what text the keys are made of leaves its name
-KEYS_DECIDED_BY = "keys_decided_by"
 
 
 def shared_by(unet: UNet2DConditionModel, key: str) -> Any:

@@ -88,10 +88,8 @@ class PromptLookup:
 
         Only words that came with a concept have ids beyond the vocabulary.
         """
-        name_of, first = (
-            self._base.tokenizer.convert_ids_to_tokens,
-            self._base.tokenizer.vocab_size,
-        )
+        tokenizer = self._base.tokenizer
+        name_of, first = tokenizer.convert_ids_to_tokens, tokenizer.vocab_size
         return [tuple(name_of(i) for i in text if i >= first) for text in ids.tolist()]
 
     @torch.no_grad()

@@ -95,7 +95,7 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["modules"].keys() != stage.modules.keys():
             raise PersoError(
-                f"In {path} {' and '.join(saved['modules'])} learnt, but here "
+                f"In {path} {' and '.join(saved['modules'])} learned, but here "
                 f"{' and '.join(stage.modules)} would. Use the same --start-from as "
                 "then (the text encoder learns only without), or another --folder."
             )

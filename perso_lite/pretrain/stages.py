@@ -223,7 +223,7 @@ def export_base(options: argparse.Namespace) -> None:
         text_encoder = shipped_part(options, CLIPTextModel, "text_encoder")
     else:
         raise PersoError(
-            f"The U-Net in {options.folder} learnt with the frozen text encoder of a "
+            f"The U-Net in {options.folder} learned with the frozen text encoder of a "
             "finished base; say which with --start-from."
         )
     average = EMAModel(learned)

@@ -10,6 +10,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from perso_lite import __version__
 from perso_lite._lazy import import_quietly
 from perso_lite.errors import PersoError
 
@@ -62,7 +63,7 @@ def setup(seed: int = 0) -> None:
 
     libraries = [f"{name} {version(name)}" for name in NEEDED][:3]
     threads = f"threads: {torch.get_num_threads()}"
-    print(_own_version(), *libraries, device_name(), threads, sep=", ")
+    print(f"perso_lite {__version__}", *libraries, device_name(), threads, sep=", ")
 
 
 def device_name() -> str:
@@ -88,13 +89,6 @@ def trouble_with(name: str) -> str | None:
     if SpecifierSet(needed).contains(installed, prereleases=True):
         return None
     return f"{name} {installed} is installed, {advice}"
-
-
-def _own_version() -> str:
-    try:
-        return f"perso_lite {version('perso_lite')}"
-    except PackageNotFoundError:
-        return "perso_lite from a clone"
 
 
 def _silence_libraries() -> None:

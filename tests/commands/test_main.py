@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import os
 import random
 import signal
@@ -12,6 +14,7 @@ from tiny_pipeline import WORDS
 
 from perso_lite import METHODS, CustomDiffusion, load_method
 from perso_lite.__main__ import main
+from perso_lite.commands.personalize import learn
 from perso_lite.methods.perfusion import covariance
 
 DESCRIBED = (
@@ -251,3 +254,44 @@ def test_loading_the_base_says_nothing(tiny_folder):
 def test_importing_the_package_is_cheap():
     program = "import sys, perso_lite; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+TRAINING = [
+    "--placeholder-token",
+    "<a>",
+    "--num-vectors",
+    "2",
+    "--seed",
+    "1",
+    "--resume",
+]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tour", *TRAINING, "--steps", "3", "--method", "neti"],
+        ["personalize", "photos", "--out", "a.safetensors", *TRAINING],
+        ["generate", "--concept", "a", "--prompt", "b", "--out", "c", "--seeds", "1"],
+        ["covariance", "captions.txt", "--base", "b"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_option_reaches_the_function_it_is_for(monkeypatch, arguments):
+    reached = []
+
+    class Module:
+        def __init__(self, name):
+            self.module = importlib.import_module(f"perso_lite.{name}")
+
+        def __getattr__(self, name):
+            signature = inspect.signature(getattr(self.module, name))
+            return lambda **options: reached.append(signature.bind(**options).arguments)
+
+    monkeypatch.setattr("perso_lite.__main__.import_quietly", Module)
+    assert main(arguments) == 0
+    (options,) = reached
+    if arguments[0] in ("tour", "personalize"):
+        training = options["training"]
+        assert {"placeholder_token", "num_vectors", "seed", "resume"} <= {*training}
+        inspect.signature(learn).bind(None, None, None, **training)

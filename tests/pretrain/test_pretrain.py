@@ -137,7 +137,7 @@ def test_a_checkpoint_of_other_modules_is_refused(tmp_path):
     train(stage, tmp_path, accelerator)
     more, _ = toy_stage(3)
     more.modules["other"], more.learning_rates["other"] = nn.Linear(2, 3), 1e-2
-    with pytest.raises(PersoError, match="model learnt, but here model and other"):
+    with pytest.raises(PersoError, match="model learned, but here model and other"):
         train(more, tmp_path, accelerator)
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 import transformers
 
+import perso_lite
 from perso_lite.errors import PersoError
 from perso_lite.teaching import notebook
 
@@ -141,7 +142,8 @@ def test_setup_in_a_clone_that_was_never_installed(settings_kept, monkeypatch, c
 
     monkeypatch.setattr(notebook, "version", found)
     notebook.setup()
-    assert capsys.readouterr().out.startswith("perso_lite from a clone, torch ")
+    own = perso_lite.__version__
+    assert capsys.readouterr().out.startswith(f"perso_lite {own}, torch ")
 
 
 # -- packages --------------------------------------------------------------------------

@@ -44,8 +44,11 @@ class Perfusion(Method):
         placeholder_token: the new word; lower case, in angle brackets, no blanks.
         initializer_token: the word whose keys are kept and whose vector the new word
             starts from, one token; default: the (last) class word.
-        key_locking: "local", the class word's keys through the gate (paper), "trained",
-            the paper's ablation, or, for drawing only, "global": see `key_locking`.
+        key_locking: what keys are made of. "local": the text without i*, and the class
+            word's key through the gate (paper); "trained": the same with keys that are
+            trained along (the paper's ablation); for drawing only, "global": the whole
+            prompt with the class word in the concept's place, ungated, so that only
+            values know the concept (for prompts encoded in the same `with` block).
         learning_rate: of the outputs o* (paper, as its readers report: 0.03).
         embedding_learning_rate: of the word's vector (as reported: 0.006; ours: 0.002,
             with 0.006 the word of our small base forgets its sentence).
@@ -126,13 +129,10 @@ class Perfusion(Method):
         """Values (and keys, if not locked), and the word's vector; no weight decay."""
         targets = [self.target_values]
         targets += [self.target_keys] if self.trained_keys else []
-        word, rates = (
-            [self.embedding],
-            (self.learning_rate, self.embedding_learning_rate),
-        )
+        word, fixed = [self.embedding], {"weight_decay": 0.0}
         return [
-            {"params": learned, "lr": rate, "weight_decay": 0.0}
-            for learned, rate in zip((targets, word), rates, strict=True)
+            {"params": targets, "lr": self.learning_rate, **fixed},
+            {"params": word, "lr": self.embedding_learning_rate, **fixed},
         ]
 
     def after_step(self, index: int, captions: list[str], states: Tensor) -> None:
@@ -187,11 +187,6 @@ class Perfusion(Method):
             )
         return value
 
-    # "local": the text without i*, and the class word's key through the gate.
-    # "global": the whole prompt with the class word in the concept's place, ungated; it
-    # is drawn as if of any such thing, and only values know the concept. (For prompts
-    # encoded in the same `with` block; see `global_locking.py`.)
-    # "trained": as local, with keys that were trained along.
     key_locking = InferenceParameter("what the keys are made of", _check_key_locking)
 
     def targets(self, kind: str) -> Tensor:

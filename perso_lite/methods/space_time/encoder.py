@@ -84,7 +84,7 @@ def with_bypass(state: Tensor, bypass: Tensor, own: Tensor) -> Tensor:
     return torch.where(own[..., None], state + step, state)
 
 
-def last_states(text_encoder: nn.Module, ids: Tensor) -> States:
+def last_states(text_encoder: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
     """What the text encoder returns, and the same before its last LayerNorm."""
     before: list[Tensor] = []
     hook = last_norm(text_encoder).register_forward_pre_hook(

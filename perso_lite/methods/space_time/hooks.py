@@ -95,7 +95,7 @@ class PerLayerConditioning:
         By then all hooks on the U-Net itself have run, some of which tell a method's
         encodings from the user's; and gradient checkpointing does not run it again.
         """
-        if isinstance(self._call.encoder_hidden_states, Tensor):
+        if self._call and isinstance(self._call.encoder_hidden_states, Tensor):
             self._read_instead_of(self._call.encoder_hidden_states)
 
     def _text_of(self, kind: int, layer: CrossAttentionLayer, states: Tensor) -> Tensor:
@@ -117,9 +117,9 @@ class PerLayerConditioning:
             rows, ids = self._prompts.find(states)
             words = [word.token_id(self._base) for word in self.cache.words]
             ours = torch.isin(ids, ids.new_tensor(words)).any(1)
-            rows, ids = rows[ours], ids[ours]
-            timesteps = self._call.timesteps[rows]
-            encoded = self.encoded(ids, timesteps) if len(rows) else None
+            rows, ids, encoded = rows[ours], ids[ours], None
+            if self._call and len(rows):  # else a layer runs by itself, before any call
+                encoded = self.encoded(ids, self._call.timesteps[rows])
             self._read = (states, rows, encoded)
         return self._read[1:]
 

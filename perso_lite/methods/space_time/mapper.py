@@ -103,11 +103,11 @@ class SpaceTimeMapper(nn.Module):
     @contextmanager
     def drawing_from(self, generator: torch.Generator) -> Iterator[None]:
         """Inside, nested dropout draws from the generator; otherwise, from torch's."""
-        self.generator = generator
+        before, self.generator = self.generator, generator
         try:
             yield
         finally:
-            self.generator = None
+            self.generator = before
 
     @torch.no_grad()
     def start_at(self, vector: Tensor) -> None:

@@ -13,6 +13,7 @@ from perso_lite import (
     record_attention,
     swap_keys_values,
 )
+from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.methods.space_time import encoding_cache
 from perso_lite.methods.space_time.analysis import states_by_layer
 
@@ -61,6 +62,18 @@ def test_a_row_is_read_at_its_own_timestep(tiny, word, latents):
         assert torch.equal(mine[:2], theirs)
         assert torch.equal(mine[2], states[2].expand(16, -1, -1))
         assert (mine[0] - mine[1]).abs().max() > 0.01
+
+
+@torch.no_grad()
+def test_a_layer_that_is_called_alone_reads_what_it_is_given(tiny, word, latents):
+    layer = cross_attention_layers(tiny.unet)[3]
+    to_k = tiny.unet.get_submodule(layer.name).to_k
+    with word.attach(tiny):
+        states = encode_prompts(tiny, [PROMPT])
+        given = to_k(states)  # before any call of the U-Net
+        started = tiny.unet.conv_in(latents)
+    assert torch.equal(given, to_k(states))
+    assert torch.equal(started, tiny.unet.conv_in(latents))
 
 
 @torch.no_grad()
