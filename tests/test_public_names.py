@@ -86,3 +86,12 @@ def test_editors_read_the_same_names():
     assert all(alias.name == alias.asname for alias in imported)
     assert [alias.name for alias in imported] == perso_lite.__all__
     assert stub.with_name("py.typed").is_file()
+
+
+def test_methods_are_found_by_name_and_alias():
+    for name, kind in perso_lite.METHODS.items():
+        assert perso_lite.method_named(name) is kind
+        assert perso_lite.method_named(name.replace("_", "-")) is kind
+    assert perso_lite.method_named("xti") is perso_lite.XTI
+    with pytest.raises(perso_lite.PersoError, match="no method telepathy; .*, xti"):
+        perso_lite.method_named("telepathy")
