@@ -93,5 +93,5 @@ def test_methods_are_found_by_name_and_alias():
         assert perso_lite.method_named(name) is kind
         assert perso_lite.method_named(name.replace("_", "-")) is kind
     assert perso_lite.method_named("xti") is perso_lite.XTI
-    with pytest.raises(perso_lite.PersoError, match="no method telepathy; .*, xti"):
+    with pytest.raises(perso_lite.PersoError, match=r"no method telepathy; .*, xti"):
         perso_lite.method_named("telepathy")
