@@ -70,7 +70,7 @@ class InferenceParameter:
         if method is None:
             return self
         if self.name not in vars(method):
-            raise AttributeError(f"{self.name} is not set; set it in __init__.")
+            raise AttributeError(self.name)  # so that hasattr works before it is set
         return vars(method)[self.name]
 
     def __set__(self, method: Any, value: Any) -> None:
@@ -221,8 +221,7 @@ class Method(nn.Module):
 
     def header(self) -> dict[str, str]:
         """What a file says about this concept, as strings."""
-        libraries = ("torch", "diffusers", "transformers")
-        versions = {name: version(name) for name in libraries}
+        versions = {k: version(k) for k in ("torch", "diffusers", "transformers")}
         versions["perso_lite"] = __version__
         table = self.base.text_encoder.get_input_embeddings()
         return {

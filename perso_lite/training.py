@@ -122,23 +122,13 @@ def fit(
     try:
         for index in range(done, steps):
             batch = draw_batch(method, examples, scheduler, batch_size, generator)
-            losses, extra = train_step(
-                method, batch, optimizer, scaler, generator, index
-            )
+            found = train_step(method, batch, optimizer, scaler, generator, index)
             method.training_record["steps"] = index + 1
             if checkpoint is not None and (index + 1) % checkpoint_every == 0:
                 save_checkpoint(checkpoint, method, optimizer, generator)
                 last_kept = checkpoint
-            yield TrainingStep(
-                index=index,
-                loss=float(losses.mean() + extra),
-                extra_loss=float(extra),
-                losses=losses,
-                timesteps=batch.timesteps.cpu(),
-                pictures=batch.pictures,
-                captions=batch.captions,
-                seconds=time.perf_counter() - start,
-            )
+            seconds = time.perf_counter() - start
+            yield _step_record(index, batch, *found, seconds)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Training stopped in step {index}; the last checkpoint is {last_kept}, "
@@ -148,6 +138,22 @@ def fit(
         ) from None
 
 
+def _step_record(
+    index: int, batch: Batch, losses: Tensor, extra: Tensor, seconds: float
+) -> TrainingStep:
+    """What `fit` yields."""
+    return TrainingStep(
+        index=index,
+        loss=float(losses.mean() + extra),
+        extra_loss=float(extra),
+        losses=losses,
+        timesteps=batch.timesteps.cpu(),
+        pictures=batch.pictures,
+        captions=batch.captions,
+        seconds=seconds,
+    )
+
+
 def prepare(method: Method, concept: Concept) -> Examples:
     """Encode the views of a concept, once for the whole training.
 
@@ -155,15 +161,13 @@ def prepare(method: Method, concept: Concept) -> Examples:
         PersoError: a caption is so long that its word would be cut off.
     """
     views = method.views(concept)
-    images, masks, captions = zip(
-        *((view.image, view.mask, view.captions) for view in views), strict=True
-    )
-    seen = Concept(concept.name, concept.class_word, [*images], [*masks])
+    images, captions = [v.image for v in views], [v.captions for v in views]
+    seen = Concept(concept.name, concept.class_word, images, [v.mask for v in views])
     mean, std = encode_pictures(method.base, seen)
     masks = seen.mask_tensor(*mean.shape[-2:]).to(mean.device)
     with method.attach(method.base):  # refused now, and not when it is first drawn
         check_length(method.base, sorted({text for own in captions for text in own}))
-    return Examples(mean, std, masks, [*captions])
+    return Examples(mean, std, masks, captions)
 
 
 @torch.no_grad()

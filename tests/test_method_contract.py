@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from before_and_after import changes, disturbed, snapshot_of, state_hash
 from one_batch import batch_of, losses_of
-from per_layer_helpers import changes, disturbed, snapshot_of, state_hash
 
 from perso_lite import METHODS, PersoError, attached, fit, generate, load_method
 from perso_lite.conditioning.cross_attention import cross_attention_layers

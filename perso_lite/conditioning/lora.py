@@ -43,14 +43,10 @@ class LoraLayers:
         self, network: nn.Module, names: Sequence[str], rank: int, seed: int = 0
     ):
         self.layers = _built_apart(network, names, rank, seed)
-        self.matrices = nn.ModuleDict(
-            {
-                name.replace(".", "_"): nn.ModuleDict(
-                    {"A": layer.lora_A[ADAPTER], "B": layer.lora_B[ADAPTER]}
-                )
-                for name, layer in self.layers.items()
-            }
-        )
+        self.matrices = nn.ModuleDict()
+        for name, layer in self.layers.items():
+            thin = {"A": layer.lora_A[ADAPTER], "B": layer.lora_B[ADAPTER]}
+            self.matrices[name.replace(".", "_")] = nn.ModuleDict(thin)
 
     def set_scale(self, scale: float) -> None:
         """Set s, of all layers."""

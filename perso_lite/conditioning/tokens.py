@@ -67,12 +67,16 @@ class LearnedTokens:
         self.tokens = tokens
         self._known: tuple[CLIPTokenizer, int, CLIPTokenizer] | None = None
 
+    def first_id(self, tokenizer: CLIPTokenizer) -> int:
+        """The id of the first token, for a tokenizer that knows it."""
+        return tokenizer.convert_tokens_to_ids(self.tokens[0])
+
     def places(self, tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
         """Where texts (texts, tokens) say the word, (texts, tokens) and boolean.
 
         The word is its first token; the rows that say it are `places(...).any(1)`.
         """
-        return ids == tokenizer.convert_tokens_to_ids(self.tokens[0])
+        return ids == self.first_id(tokenizer)
 
     def extended(self, tokenizer: CLIPTokenizer) -> CLIPTokenizer:
         """A copy of the tokenizer that knows the tokens.
@@ -109,7 +113,7 @@ class LearnedTokens:
                 f"has {present}; attach it to the base it was trained on."
             )
         tokenizer = self.extended(plain)
-        first = tokenizer.convert_tokens_to_ids(self.tokens[0])
+        first = self.first_id(tokenizer)
         with injected_vectors(base.text_encoder, first, len(self.tokens), vectors):
             base.tokenizer = tokenizer
             try:

@@ -55,7 +55,7 @@ def main() -> None:
 def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
     """The values' states of texts (batch, tokens), layer after layer."""
     encoder, layers = method.base.text_encoder, []
-    number = method.token_id(method.base)
+    number = method.tokens.first_id(method.base.tokenizer)
     own = ids == number
     for layer in range(method.num_layers):
         points = torch.stack([timesteps, torch.full_like(timesteps, layer)], dim=-1)

@@ -1,11 +1,14 @@
 """Figures of NeTI: the word, the Fourier features, the anchors, the truncation."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from per_layer_helpers import neti_anywhere
 
-from perso_lite import NeTI, PersoError
+from perso_lite import PersoError
 from perso_lite.figures.neti import (
     anchor_activations,
     principal_plane,
@@ -21,11 +24,7 @@ from perso_lite.teaching.panel import to_png
 
 @pytest.fixture
 def make(tiny):
-    def of(**options):
-        """An untrained word that differs over timesteps and layers."""
-        return NeTI(tiny, "teddy", start_at_class=False, **options)
-
-    return of
+    return partial(neti_anywhere, tiny)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from per_layer_helpers import disturbed
+from before_and_after import disturbed
 from safetensors.torch import load_file, save_file
 
 from perso_lite import PersoError, TextualInversion, attached, fit, generate

@@ -1,14 +1,17 @@
 """The truncation panel: values drawn, parameters restored, pictures redrawn."""
 
 import io
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from panel_helpers import pictures_after
+from per_layer_helpers import neti_anywhere
 from PIL import Image
 
-from perso_lite import NeTI, PersoError, fit, generate
+from perso_lite import PersoError, fit, generate
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.method import inference_parameters
 from perso_lite.methods.space_time.analysis import (
@@ -28,11 +31,7 @@ SAMPLING, STOPS = (1, 2.0), (0, 4, HIDDEN)
 
 @pytest.fixture
 def make(tiny):
-    def of(**options):
-        """An untrained word that differs over timesteps and layers."""
-        return NeTI(tiny, "teddy", start_at_class=False, **options)
-
-    return of
+    return partial(neti_anywhere, tiny)
 
 
 @pytest.fixture
@@ -167,12 +166,8 @@ def test_every_control_changes_the_picture(tiny, toy):
     assert repr(panel) == (
         f"Panel(prompt={PROMPT!r}, truncation_idx=128, bypass='on', alpha=0.2, seed=0)"
     )
-    seen = [panel.picture.value]
     changes = {"truncation_idx": 4, "alpha": 0.8, "bypass": "off", "seed": 2}
-    for name, value in {**changes, "prompt": "a <toy> on snow"}.items():
-        panel.controls[name].value = value
-        assert panel.error is None
-        seen.append(panel.picture.value)
+    seen = pictures_after(panel, {**changes, "prompt": "a <toy> on snow"})
     assert len(set(seen)) == 6
     assert Image.open(io.BytesIO(seen[0])).width < 800
 

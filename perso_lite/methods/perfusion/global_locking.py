@@ -15,13 +15,14 @@ from torch import Tensor
 from perso_lite.base import single_token_id
 from perso_lite.conditioning.cross_attention import KEYS_DECIDED_BY, shared_by
 from perso_lite.conditioning.prompt_lookup import PromptLookup
+from perso_lite.conditioning.tokens import LearnedTokens
 from perso_lite.errors import PersoError
 
 
 class Named(Protocol):
     """What has to be known of a concept."""
 
-    placeholder_token: str
+    tokens: LearnedTokens
     initializer_token: str
 
 
@@ -62,10 +63,8 @@ class ClassWordPrompts:
         rows, ids = self._prompts.find(states)
         tokenizer, of_class = self._base.tokenizer, ids.clone()
         for concept in concepts:
-            word = tokenizer.convert_tokens_to_ids(concept.placeholder_token)
-            of_class[ids == word] = single_token_id(
-                tokenizer, concept.initializer_token
-            )
+            class_word = single_token_id(tokenizer, concept.initializer_token)
+            of_class[concept.tokens.places(tokenizer, ids)] = class_word
         changed = (of_class != ids).any(1)
         if not changed.any():
             return states

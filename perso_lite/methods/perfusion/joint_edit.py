@@ -25,6 +25,7 @@ from perso_lite.conditioning.cross_attention import (
     shared_on,
     unet_inputs,
 )
+from perso_lite.conditioning.tokens import LearnedTokens
 from perso_lite.errors import PersoError
 from perso_lite.methods.perfusion.covariance import TextCovariance
 from perso_lite.methods.perfusion.global_locking import ClassWordPrompts
@@ -39,6 +40,7 @@ class GatedConcept(Protocol):
     """What the edit has to know of a concept (see `perfusion.py`)."""
 
     placeholder_token: str
+    tokens: LearnedTokens
     initializer_token: str
     covariance: TextCovariance
     inverse_covariance: Tensor  # C^-1, (dim, dim)

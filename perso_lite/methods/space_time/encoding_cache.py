@@ -5,12 +5,16 @@ is kept until a word, its configuration or the text encoder changes.
 """
 
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.methods.space_time.encoder import States, WordVectors, encode_for_layers
+
+if TYPE_CHECKING:
+    from perso_lite.methods.space_time.word import SpaceTimeWord
 
 AT_ONCE = 4  # texts encoded together for all layers, while drawing (ours, for CPUs)
 KEPT_BYTES = 2**30  # of encodings, before the oldest are dropped (ours)
@@ -26,7 +30,7 @@ class EncodingCache:
     """
 
     def __init__(self, base: StableDiffusionPipeline):
-        self.words: list = []
+        self.words: list[SpaceTimeWord] = []
         self._base = base
         self._kept: dict[Key, States] = {}  # those used last are last
         self._made_of: object = None  # `_state` when they were encoded
@@ -52,11 +56,13 @@ class EncodingCache:
         return torch.stack(of_keys), torch.stack(of_values)
 
     def _encode(self, ids: Tensor, timesteps: Tensor) -> States:
-        words = [
-            WordVectors(word.token_id(self._base), *word.vectors(timesteps))
-            for word in self.words
-        ]
-        return encode_for_layers(self._base.text_encoder, ids, words)
+        vectors = [word.vectors(timesteps) for word in self.words]
+        words = map(WordVectors, self.token_ids(), *zip(*vectors, strict=True))
+        return encode_for_layers(self._base.text_encoder, ids, list(words))
+
+    def token_ids(self) -> list[int]:
+        """The words' ids while they are attached."""
+        return [word.tokens.first_id(self._base.tokenizer) for word in self.words]
 
     def _keep(self, row_of: dict[Key, int], ids: Tensor, timesteps: Tensor) -> None:
         """Encode what is missing, and drop the oldest of what is too much."""
@@ -83,7 +89,7 @@ class EncodingCache:
         # a tensor counts how often it was changed in place (but not through .data)
         written = [(id(t), t.data_ptr(), t._version) for t in tensors]
         # words of other methods, as their hooks on the token embedding have them
-        ours = {word.token_id(self._base) for word in self.words}
+        ours = self.token_ids()
         new = range(tokenizer.vocab_size, len(tokenizer))
         others = [number for number in new if number not in ours]
         ids = torch.tensor([others], dtype=torch.long, device=encoder.device)

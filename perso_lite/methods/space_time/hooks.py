@@ -9,6 +9,7 @@ and each layer reads its own part, by the layer's fixed position: nobody counts 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -26,6 +27,9 @@ from perso_lite.conditioning.cross_attention import (
 from perso_lite.conditioning.prompt_lookup import PromptLookup
 from perso_lite.methods.space_time.encoder import States
 from perso_lite.methods.space_time.encoding_cache import EncodingCache
+
+if TYPE_CHECKING:
+    from perso_lite.methods.space_time.word import SpaceTimeWord
 
 KEY = "per_layer_conditioning"  # under which the U-Net keeps it
 WHO = "a word with a vector for each layer (NeTI or XTI)"
@@ -115,8 +119,7 @@ class PerLayerConditioning:
         """
         if self._read[0] is not states:
             rows, ids = self._prompts.find(states)
-            words = [word.token_id(self._base) for word in self.cache.words]
-            ours = torch.isin(ids, ids.new_tensor(words)).any(1)
+            ours = torch.isin(ids, ids.new_tensor(self.cache.token_ids())).any(1)
             rows, ids, encoded = rows[ours], ids[ours], None
             if self._call and len(rows):  # else a layer runs by itself, before any call
                 encoded = self.encoded(ids, self._call.timesteps[rows])
@@ -125,7 +128,9 @@ class PerLayerConditioning:
 
 
 @contextmanager
-def joined_conditioning(base: StableDiffusionPipeline, word) -> Iterator[None]:
+def joined_conditioning(
+    base: StableDiffusionPipeline, word: "SpaceTimeWord"
+) -> Iterator[None]:
     """Inside, a `SpaceTimeWord` takes part in what the layers of `base` read."""
     with shared_on(base.unet, KEY, PerLayerConditioning(base).installed) as present:
         present.cache.words.append(word)

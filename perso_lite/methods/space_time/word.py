@@ -125,10 +125,6 @@ class SpaceTimeWord(Method):
             mark = 0.1 * word.norm() * F.normalize(mark, dim=0).to(word)
         return word + mark
 
-    def token_id(self, base: StableDiffusionPipeline) -> int:
-        """The id of the word while it is attached."""
-        return base.tokenizer.convert_tokens_to_ids(self.placeholder_token)
-
     def check_once(self, ids: Tensor, tokenizer: CLIPTokenizer) -> None:
         """Refuse texts (batch, tokens) that say the word more than once.
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from per_layer_helpers import changes, disturbed, snapshot_of
+from before_and_after import changes, disturbed, snapshot_of
 
 from perso_lite import CustomDiffusion, PersoError, attached, fit, generate
 from perso_lite.base import single_token_id

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from per_layer_helpers import changes, disturbed, snapshot_of
+from before_and_after import changes, disturbed, snapshot_of
 from safetensors.torch import load_file
 
 from perso_lite import DreamBoothLoRA, PersoError, attached, encode_prompts, generate

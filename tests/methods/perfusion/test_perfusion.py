@@ -3,9 +3,9 @@ import functools
 
 import pytest
 import torch
+from before_and_after import changes, disturbed, snapshot_of, state_hash
 from diffusers import UNet2DConditionModel
 from one_batch import batch_of, losses_of
-from per_layer_helpers import changes, disturbed, snapshot_of, state_hash
 from tiny_pipeline import WORDS
 
 from perso_lite import (

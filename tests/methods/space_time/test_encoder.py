@@ -1,6 +1,7 @@
 import pytest
 import torch
-from per_layer_helpers import PROMPT, GivenWord, hooks_of
+from before_and_after import hooks_of
+from per_layer_helpers import PROMPT, GivenWord
 
 from perso_lite import encode_prompts
 from perso_lite.methods.space_time.analysis import states_by_layer

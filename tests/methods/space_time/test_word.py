@@ -1,7 +1,8 @@
 import pytest
 import torch
+from before_and_after import changes, snapshot_of
 from diffusers import UNet2DConditionModel
-from per_layer_helpers import OPTIONS, PROMPT, GivenWord, changes, snapshot_of
+from per_layer_helpers import OPTIONS, PROMPT, GivenWord
 from torch.nn import functional as F
 
 from perso_lite import PersoError, TextualInversion, attached, encode_prompts, generate

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from per_layer_helpers import OPTIONS, PROMPT, disturbed, encodings_of
+from before_and_after import disturbed
+from per_layer_helpers import OPTIONS, PROMPT, encodings_of
 
 from perso_lite import ExtendedTextualInversion, TextualInversion, fit, generate
 from perso_lite.base import single_token_id
