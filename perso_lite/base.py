@@ -108,6 +108,12 @@ def parts(base: StableDiffusionPipeline) -> tuple[nn.Module, nn.Module, nn.Modul
     return base.text_encoder, base.unet, base.vae
 
 
+def picture_size(base: StableDiffusionPipeline) -> int:
+    """Pixels per side of the pictures that a base draws (ours: 128; SD 1.x: 512)."""
+    size = base.unet.config.sample_size
+    return (size if isinstance(size, int) else size[0]) * base.vae_scale_factor
+
+
 def base_name(base: StableDiffusionPipeline) -> str:
     """The base's name for a file: its hub id, or its folder's name without the path."""
     name = str(base.name_or_path)

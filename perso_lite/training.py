@@ -15,7 +15,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from perso_lite.base import check_length
+from perso_lite.base import check_length, picture_size
 from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
 from perso_lite.files import check_writable
@@ -180,9 +180,7 @@ def encode_pictures(
         Two tensors (pictures, channels, height, width), float32, scaled as the U-Net
         expects.
     """
-    size = base.unet.config.sample_size
-    side = (size if isinstance(size, int) else size[0]) * base.vae_scale_factor
-    pixels = concept.pixels(side).to(base.device, base.vae.dtype)
+    pixels = concept.pixels(picture_size(base)).to(base.device, base.vae.dtype)
     posteriors = [base.vae.encode(picture[None]).latent_dist for picture in pixels]
     scale = base.vae.config.scaling_factor
     mean = torch.cat([posterior.mean for posterior in posteriors]) * scale

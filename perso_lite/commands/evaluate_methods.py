@@ -12,7 +12,7 @@ import json
 import torch
 from tqdm.auto import tqdm
 
-from perso_lite.base import load_base
+from perso_lite.base import load_base, picture_size
 from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import load_concept
 from perso_lite.evaluation.bootstrap import bootstrap_interval
@@ -50,7 +50,7 @@ def evaluate_methods(options: argparse.Namespace) -> dict[str, list[ConceptScore
             with method.attach(base):
                 drawn = score_concept(base, *shared, **drawing)
             scores[method_name].append(drawn)
-        scores["oracle"].append(oracle_scores(*shared))
+        scores["oracle"].append(oracle_scores(*shared, picture_size(base)))
     return scores
 
 

@@ -22,7 +22,12 @@ from perso_lite.base import load_base
 from perso_lite.commands.evaluate_tradeoff import EARLY
 from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import Concept, load_concept
-from perso_lite.evaluation.judges import ATTRIBUTES, Judges, load_judges
+from perso_lite.evaluation.judges import (
+    ATTRIBUTES,
+    PICTURE_SIZE,
+    Judges,
+    load_judges,
+)
 from perso_lite.evaluation.metrics import instance_similarity, read_attributes
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import write_atomically
@@ -41,12 +46,12 @@ FILES = {  # the ends of the file names; Perfusion after half of its steps (ours
 }
 ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS),
         "textual_inversion", "dreambooth_lora")  # fmt: skip
-SIDE = 40  # of 64 pixels: a square at the left or right that contains one thing
+SIDE = 5 / 8  # of a picture: a square at the left or right that contains one thing
 
 
 def color_of(judges: Judges, concept: Concept) -> str:
     """The color that the reader sees in most of a concept's own pictures."""
-    labels = read_attributes(judges, concept.pictures(64))
+    labels = read_attributes(judges, concept.pictures(PICTURE_SIZE))
     column = labels[:, list(ATTRIBUTES).index("color")].tolist()
     return ATTRIBUTES["color"][Counter(column).most_common(1)[0][0]]
 
@@ -117,14 +122,16 @@ def side_similarity(
         For each picture the masked instance similarity to the concept that should be
         there, mean of both sides, (pictures,); and the same to the other concept.
     """
-    found = {}
+    found, size = {}, pictures.shape[-1]
+    side_pixels = round(SIDE * size)
+    lower = pictures[:, :, -side_pixels:]
     for side, square in (
-        ("left", pictures[:, :, -SIDE:, :SIDE]),
-        ("right", pictures[:, :, -SIDE:, -SIDE:]),
+        ("left", lower[..., :side_pixels]),
+        ("right", lower[..., -side_pixels:]),
     ):
-        square = F.interpolate(square, (64, 64), mode="bilinear", antialias=True)
+        square = F.interpolate(square, (size, size), mode="bilinear", antialias=True)
         for name, concept in (("left", left), ("right", right)):
-            references, masks = concept.pictures(64), concept.mask_tensor(64, 64)
+            references, masks = concept.pictures(size), concept.mask_tensor(size, size)
             found[side, name] = instance_similarity(
                 judges, square, references, True, masks
             )

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.attention.grounding import attention_on_noised, word_grounding
-from perso_lite.base import load_base
+from perso_lite.base import load_base, picture_size
 from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import Judges, load_judges
@@ -119,7 +119,7 @@ def leaked(
     """
     word = concept.placeholder_token if methods else concept.class_word
     painted = [
-        true_pictures(prompt, 1, seed, 64, concept, "{}")
+        true_pictures(prompt, 1, seed, picture_size(base), concept, "{}")
         for prompt in prompts
         for seed in seeds
     ]
@@ -174,7 +174,7 @@ def measured(
             shares = leaked(base, concept, methods, prompts[1:], seeds)
             points[name]["leaked"] = shares.tolist()
     if points_of is end_points:
-        points["oracle"] = scores_as_json(oracle_scores(*shared))
+        points["oracle"] = scores_as_json(oracle_scores(*shared, picture_size(base)))
     return points
 
 

@@ -49,7 +49,7 @@ from perso_lite.pretrain.stages import (
 )
 from perso_lite.pretrain.unet import save_sheet
 from perso_lite.world.captions import caption
-from perso_lite.world.render import render
+from perso_lite.world.render import PICTURE_SIZE, render
 from perso_lite.world.shipped_concepts import write_concepts
 
 STAGES = (
@@ -60,11 +60,11 @@ COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text e
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
 
 
-def write_world_sheet(path: Path, size: int = 96) -> None:
+def write_world_sheet(path: Path, size: int = PICTURE_SIZE) -> None:
     """A sheet of the world's pictures, for the README."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(60)], size)
-    save_sheet(pictures.clamp(0, 1), path, columns=12, zoom=1)
+    pictures, _ = render([scene_of(FRESH_SEED, i) for i in range(40)], size)
+    save_sheet(pictures.clamp(0, 1), path, columns=8, zoom=1)
 
 
 def write_covariance(output: Path) -> None:

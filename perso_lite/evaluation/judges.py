@@ -33,7 +33,7 @@ from perso_lite.world.styles import STYLES
 from perso_lite.world.toys import TOYS
 
 JUDGES_FOLDER = DATA_FOLDER / "judges"
-PICTURE_SIZE = 64  # input of the judges; other pictures are resized
+PICTURE_SIZE = 128  # input of the judges; other pictures are resized
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "class": (*TOYS, "person"),
     "color": tuple(COLORS),
@@ -45,6 +45,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "second class": ("none", *TOYS, "person"),
     "second color": tuple(COLORS),
 }
+WIDTH = 128  # channels of the grid in which a subject is found
 UNKNOWN = -100  # no word for it, so it is neither learned nor judged
 
 
@@ -65,18 +66,18 @@ def convolutions(widths: tuple[int, ...]) -> nn.Sequential:
 
 
 class AttributeReader(nn.Module):
-    """Six convolutions, and one linear head per attribute."""
+    """Eight convolutions, and one linear head per attribute."""
 
     file = "attribute_reader.safetensors"
 
     def __init__(self):
         super().__init__()
-        self.body = convolutions((32, 32, 64, 64, 128, 256))
+        self.body = convolutions((32, 32, 64, 64, 128, 128, 192, 256))
         self.hidden = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(4096, 256), nn.SiLU()
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(4096, 512), nn.SiLU()
         )
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(256, len(labels)) for name, labels in ATTRIBUTES.items()}
+            {name: nn.Linear(512, len(labels)) for name, labels in ATTRIBUTES.items()}
         )
 
     def forward(self, picture: Tensor) -> list[Tensor]:
@@ -101,25 +102,25 @@ class SubjectEncoder(nn.Module):
 
     def __init__(self, dim: int = 128):
         super().__init__()
-        self.body = convolutions((32, 48, 96, 96))
+        self.body = convolutions((32, 32, 64, 64, 128, WIDTH))
         self.further = nn.Sequential(
             *[
                 layer
                 for _ in range(3)
                 for layer in (
-                    nn.Conv2d(96, 96, 3, 1, 1), nn.BatchNorm2d(96), nn.SiLU(),
+                    nn.Conv2d(WIDTH, WIDTH, 3, 1, 1), nn.BatchNorm2d(WIDTH), nn.SiLU(),
                 )
             ]
         )  # fmt: skip
-        self.mask = nn.Conv2d(96, 1, 1)
+        self.mask = nn.Conv2d(WIDTH, 1, 1)
         self.describe = nn.Sequential(
-            nn.Linear(96 * 9, 256), nn.SiLU(), nn.Linear(256, dim)
+            nn.Linear(WIDTH * 9, 256), nn.SiLU(), nn.Linear(256, dim)
         )
 
     def features(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features `(batch, 864)`, mask logits `(batch, 16, 16)`."""
+        """Pooled features `(batch, 1152)`, mask logits `(batch, 16, 16)`."""
         grid = self.body(seen_by_judges(picture))
-        grid = grid + self.further(grid)  # (batch, 96, 16, 16)
+        grid = grid + self.further(grid)  # (batch, 128, 16, 16)
         logits = self.mask(grid)[:, 0]
         weights = logits.sigmoid()
         pooled = torch.einsum("bchw,bphw->bpc", grid, parts_of(weights))
@@ -183,7 +184,10 @@ class FaceReader(SubjectEncoder):
     def __init__(self, dim: int = 128):
         super().__init__(dim)
         self.numbers = nn.Sequential(
-            nn.Linear(96 * 9, 256), nn.SiLU(), nn.Linear(256, len(THETA)), nn.Sigmoid()
+            nn.Linear(WIDTH * 9, 256),
+            nn.SiLU(),
+            nn.Linear(256, len(THETA)),
+            nn.Sigmoid(),
         )
 
     def theta(self, picture: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from perso_lite.files import DATA_FOLDER
 from perso_lite.world.oracle import read_prompt
 
 PROMPTS_FOLDER = DATA_FOLDER / "prompts"
+DEVELOPMENT = "dev-"  # the names of the toys to choose settings on begin like this
 
 
 def concept_prompts() -> list[str]:
@@ -20,8 +21,14 @@ def base_prompts() -> list[dict[str, str]]:
 
 
 def toys() -> list[str]:
-    """Names of the shipped concepts that are toys, not people."""
-    return [n for n in shipped_concepts() if load_concept(n).class_word != "person"]
+    """Names of the eight toys on which results are reported."""
+    names = [n for n in shipped_concepts() if not n.startswith(DEVELOPMENT)]
+    return [n for n in names if load_concept(n).class_word != "person"]
+
+
+def development_toys() -> list[str]:
+    """Names of the three toys on which rates, steps and defaults are chosen."""
+    return [n for n in shipped_concepts() if n.startswith(DEVELOPMENT)]
 
 
 def single_toy_prompts(count: int) -> tuple[list[str], list[str]]:

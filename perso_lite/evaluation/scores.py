@@ -23,6 +23,7 @@ from perso_lite.evaluation.metrics import (
 )
 from perso_lite.sampling import generate
 from perso_lite.world.oracle import read_prompt, true_pictures
+from perso_lite.world.render import PICTURE_SIZE
 
 SLOT = "{}"  # in a prompt, replaced by a word
 
@@ -178,7 +179,7 @@ def oracle_scores(
     concept: Concept,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    size: int = 64,
+    size: int = PICTURE_SIZE,
 ) -> ConceptScores:
     """The upper end of the scale: `score_pictures` for painted pictures.
 
@@ -187,7 +188,7 @@ def oracle_scores(
         concept: a shipped one.
         prompts: with "{}" in place of the concept's word.
         seeds: one picture per prompt and seed.
-        size: pixels per side (ours: 64).
+        size: pixels per side (ours: 128, as the shipped base).
 
     Raises:
         PersoError: the concept has no `truth`, or a prompt cannot be painted.

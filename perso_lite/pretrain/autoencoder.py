@@ -21,7 +21,7 @@ def build_autoencoder(size: int) -> AutoencoderKL:
 
     It reduces the side of 64 px pictures four times, of 128 px pictures eight times.
     """
-    channels = {64: (32, 64, 96), 128: (32, 48, 64, 96)}[size]
+    channels = {64: (32, 64, 96), 128: (32, 64, 96, 128)}[size]
     return AutoencoderKL(
         sample_size=size,
         down_block_types=("DownEncoderBlock2D",) * len(channels),

@@ -48,7 +48,7 @@ def build_unet() -> UNet2DConditionModel:
         in_channels=4,
         out_channels=4,
         layers_per_block=2,
-        block_out_channels=(64, 128, 160, 160),
+        block_out_channels=(80, 128, 192, 192),
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=TEXT_WIDTH,

@@ -16,7 +16,7 @@ from perso_lite.errors import PersoError
 from perso_lite.world.backdrops import MOOD_NUMBERS
 from perso_lite.world.captions import Words, parse, vocabulary
 from perso_lite.world.people import THETA, people_names, people_thetas
-from perso_lite.world.render import render
+from perso_lite.world.render import PICTURE_SIZE, render
 from perso_lite.world.scenes import Scene, Thing, sample_instance
 from perso_lite.world.shipped_concepts import thing_from_truth
 from perso_lite.world.toys import FAMILIES, FAMILY_OF
@@ -171,7 +171,7 @@ def true_pictures(
     prompt: str,
     count: int,
     seed: int = 0,
-    size: int = 64,
+    size: int = PICTURE_SIZE,
     concept: PaintedConcept | None = None,
     placeholder_token: str | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -181,7 +181,7 @@ def true_pictures(
         prompt: in the world's words.
         count: number of pictures; each has other details.
         seed: of the details.
-        size: pixels per side (ours: 64).
+        size: pixels per side (ours: 128).
         concept: the placeholder's concept, a shipped one; default: none.
         placeholder_token: default: the concept's.
 

@@ -20,6 +20,8 @@ from perso_lite.world.shapes import FIELDS, PATTERNS, Drawing, paint, placed
 from perso_lite.world.styles import STYLES
 from perso_lite.world.toys import TOYS
 
+PICTURE_SIZE = 128  # pixels per side, as those of the shipped base
+
 
 def _grouped(
     keys: Sequence[str], draw: Callable[[str, Tensor], Tensor], device: torch.device
@@ -196,7 +198,7 @@ def finish(scene: Scene, picture: Tensor, masks: Tensor) -> tuple[Tensor, Tensor
 
 def render(
     scenes: Sequence[Scene],
-    size: int = 64,
+    size: int = PICTURE_SIZE,
     device: torch.device | str = "cpu",
     chunk: int = 64,
 ) -> tuple[Tensor, Tensor]:
@@ -204,7 +206,7 @@ def render(
 
     Args:
         scenes: to paint.
-        size: pixels per side (ours: 64).
+        size: pixels per side (ours: 128).
         device: to paint on.
         chunk: pictures painted together.
 
