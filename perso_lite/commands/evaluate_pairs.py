@@ -22,12 +22,7 @@ from perso_lite.base import load_base
 from perso_lite.commands.evaluate_tradeoff import EARLY
 from perso_lite.commands.options import drawing_options, measuring_parser
 from perso_lite.concepts import Concept, load_concept
-from perso_lite.evaluation.judges import (
-    ATTRIBUTES,
-    PICTURE_SIZE,
-    Judges,
-    load_judges,
-)
+from perso_lite.evaluation.judges import ATTRIBUTES, PICTURE_SIZE, Judges, load_judges
 from perso_lite.evaluation.metrics import instance_similarity, read_attributes
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import write_atomically

@@ -57,15 +57,15 @@ class FindsLeft(InstanceEncoder):
 
 
 def left_half(count: int) -> torch.Tensor:
-    masks = torch.zeros(count, 1, 64, 64)
-    masks[..., :32] = 1
+    masks = torch.zeros(count, 1, 128, 128)
+    masks[..., :64] = 1
     return masks
 
 
 def shade(labels: list[int]) -> torch.Tensor:
     """Pictures in which `Told` reads these labels."""
     grey = torch.tensor(labels)[:, None, None, None] / 100
-    return grey.expand(-1, 3, 64, 64).float()
+    return grey.expand(-1, 3, 128, 128).float()
 
 
 def tiny_clip(tokenizer) -> CLIPModel:
@@ -88,18 +88,26 @@ def tiny_clip(tokenizer) -> CLIPModel:
     return CLIPModel(config).eval().requires_grad_(False)
 
 
+def untrained(network: torch.nn.Module) -> torch.nn.Module:
+    """Frozen, with normalized features: else all pictures have the same vector."""
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # the statistics of the next batch
+    network.train()(torch.randn(8, 3, 128, 128))
+    return network.eval().requires_grad_(False)
+
+
 @pytest.fixture(scope="module")
 def judges(tiny):
     """Untrained judges, and a reader that can be told what to read."""
     torch.manual_seed(0)
-    networks = [kind().eval().requires_grad_(False) for kind in (Told, FindsLeft)]
-    faces = FaceReader().eval().requires_grad_(False)
-    return Judges(*networks, faces, tiny_clip(tiny.tokenizer), tiny.tokenizer)
+    networks = [untrained(kind()) for kind in (Told, FindsLeft, FaceReader)]
+    return Judges(*networks, tiny_clip(tiny.tokenizer), tiny.tokenizer)
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
 def with_other_background(pictures: torch.Tensor) -> torch.Tensor:
@@ -221,7 +229,7 @@ def test_scores_of_a_method_align_with_those_of_its_class(judges, tiny, concept)
 def test_a_concept_without_all_masks_is_judged_by_found_ones(judges, concept, pictures):
     bare = type(concept)("bare", "teddy", concept.images, [None] * 3)
     scores = score_pictures(judges, bare, pictures[:1], PROMPTS[:1], [0])
-    known = (bare.pixels(64) + 1) / 2
+    known = (bare.pixels(128) + 1) / 2
     found = instance_similarity(judges, pictures[:1], known, True, left_half(3))
     assert torch.equal(scores.instance_masked, found)
 
@@ -241,7 +249,7 @@ def test_scoring_needs_an_attached_word_and_slots(judges, tiny, concept):
 def test_oracle_scores_are_of_true_pictures(judges, name):
     shipped = load_concept(name)
     scores = oracle_scores(judges, shipped, PROMPTS, (0, 1))
-    assert scores.pictures.shape == (4, 3, 64, 64)
+    assert scores.pictures.shape == (4, 3, 128, 128)
     assert scores.seeds == [0, 1, 0, 1]
     assert not torch.equal(scores.pictures[0], scores.pictures[1])
     truth = truth_of_prompt(PROMPTS[1], "{}", shipped.class_word)

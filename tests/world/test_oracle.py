@@ -89,8 +89,8 @@ def test_pictures_of_a_concept_are_those_of_its_scene():
     concept = load_concept("dotty-teddy")
     prompt = "a photo of a <dotty-teddy> in a forest"
     pictures, masks = true_pictures(prompt, 3, seed=5, concept=concept)
-    assert pictures.shape == (3, 3, 64, 64)
-    assert masks.shape == (3, 1, 64, 64)
+    assert pictures.shape == (3, 3, 128, 128)
+    assert masks.shape == (3, 1, 128, 128)
     assert 0 <= pictures.min() < pictures.max() <= 1
     again, _ = true_pictures(prompt, 3, seed=5, concept=concept)
     assert torch.equal(pictures, again)
@@ -109,17 +109,17 @@ def test_pictures_of_a_concept_are_those_of_its_scene():
 
 def test_the_mask_is_that_of_the_placeholder():
     concept = load_concept("dotty-teddy")
-    columns = torch.arange(64.0)
+    columns = torch.arange(128.0)
 
     def middle(prompt: str) -> float:
         _, masks = true_pictures(prompt, 4, concept=concept, placeholder_token="<toy>")
         return ((masks.sum((0, 1, 2)) * columns).sum() / masks.sum()).item()
 
-    assert middle("a <toy> next to a teddy") < 28
-    assert middle("a teddy next to a <toy>") > 36
+    assert middle("a <toy> next to a teddy") < 56
+    assert middle("a teddy next to a <toy>") > 72
     first, masks = true_pictures("a mug next to a teddy", 1, seed=2)
     assert first.shape[0] == 1
-    assert (masks.sum((0, 1, 2)) * columns).sum() / masks.sum() < 28
+    assert (masks.sum((0, 1, 2)) * columns).sum() / masks.sum() < 56
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_shipped_concepts_are_what_the_world_paints(tmp_path):
         scenes = concept_scenes(name)
         assert thing_from_truth(shipped["truth"]) == scenes[0].things[0]
         assert len(shipped["pictures"]) == len(scenes)
-    write_concept("dotty-teddy", tmp_path, 64)
+    write_concept("dotty-teddy", tmp_path, 128)
     for file in ("0.png", "0_mask.png"):
         ours, theirs = tmp_path / file, DATA_FOLDER / "concepts" / "dotty-teddy" / file
         pixels = [np.asarray(Image.open(f).convert("L")) for f in (ours, theirs)]
