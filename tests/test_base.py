@@ -2,8 +2,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from perso_lite import PersoError, fingerprint, load_base
-from perso_lite.base import base_name, parts
+from perso_lite import PersoError, fingerprint, generate, load_base
+from perso_lite.base import base_name, parts, picture_size
 
 
 def test_a_loaded_base_is_stock_frozen_and_quiet(tiny_folder, capfd):
@@ -54,3 +54,8 @@ def test_an_inpainting_model_is_refused(own_tiny, tmp_path):
     own_tiny.save_pretrained(tmp_path)
     with pytest.raises(PersoError, match="Inpainting"):
         load_base(tmp_path)
+
+
+def test_the_size_of_its_pictures_comes_from_the_base(tiny):
+    drawn = generate(tiny, "a cat", output_type="pt", num_inference_steps=1)
+    assert drawn.shape[-2:] == (picture_size(tiny), picture_size(tiny))

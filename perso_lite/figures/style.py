@@ -50,7 +50,7 @@ def legend_beside(axis: Axes) -> None:
 
 def draw_picture(axis: Axes, picture: Image.Image, caption: str) -> None:
     """Show a picture with a caption above it, without axes."""
-    axis.imshow(picture, interpolation="nearest")
+    axis.imshow(picture, interpolation="antialiased")
     axis.set_title(caption, **SMALL)
     axis.axis("off")
 
