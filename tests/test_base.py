@@ -4,6 +4,11 @@ from diffusers import StableDiffusionPipeline
 
 from perso_lite import PersoError, fingerprint, generate, load_base
 from perso_lite.base import base_name, parts, picture_size
+from perso_lite.pretrain.autoencoder import build_autoencoder
+from perso_lite.pretrain.clip import build_clip, text_encoder_of
+from perso_lite.pretrain.export import export, pipeline_of
+from perso_lite.pretrain.tokenizer import build_tokenizer
+from perso_lite.pretrain.unet import build_scheduler, build_unet
 
 
 def test_a_loaded_base_is_stock_frozen_and_quiet(tiny_folder, capfd):
@@ -59,3 +64,15 @@ def test_an_inpainting_model_is_refused(own_tiny, tmp_path):
 def test_the_size_of_its_pictures_comes_from_the_base(tiny):
     drawn = generate(tiny, "a cat", output_type="pt", num_inference_steps=1)
     assert drawn.shape[-2:] == (picture_size(tiny), picture_size(tiny))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_both_sizes_of_our_own_base_load(tmp_path, size):
+    tokenizer = build_tokenizer()
+    text = text_encoder_of(build_clip(tokenizer, size))
+    parts = build_unet(), text, build_autoencoder(size), tokenizer, build_scheduler()
+    export(tmp_path / "base", pipeline_of(*parts))
+    base = load_base(tmp_path / "base", device="cpu")
+    assert picture_size(base) == size
+    drawn = generate(base, "a cat", output_type="pt", num_inference_steps=1)
+    assert drawn.shape == (1, 3, size, size)

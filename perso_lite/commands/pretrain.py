@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
     p.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
     p.add_argument("--folder", type=Path, default=Path("checkpoints"))
-    p.add_argument("--size", type=int, default=64, choices=(64, 128))
+    p.add_argument("--size", type=int, default=128, choices=(64, 128))
     p.add_argument("--pictures", type=int, default=81920)
     p.add_argument("--batch", type=int, default=16, help="per process, autoencoder")
     p.add_argument("--autoencoder-steps", type=int, default=6000)

@@ -29,6 +29,7 @@ from perso_lite import (
     read_attribute,
     score_concept,
 )
+from perso_lite.base import picture_size
 from perso_lite.evaluation.judges import Judges
 from perso_lite.evaluation.scores import ConceptScores
 from perso_lite.figures.pictures import SheetRow, as_images, save_picture
@@ -75,7 +76,8 @@ def watercolours(base: StableDiffusionPipeline, count: int) -> tuple[Tensor, lis
     """Latents of scenes in watercolour, and captions that do not mention it."""
     scenes = [sample_scene(random.Random(f"transfer/{i}")) for i in range(count)]
     scenes = [replace(scene, style=None, augmentation=None) for scene in scenes]
-    pictures, _ = render([replace(scene, style="watercolor") for scene in scenes], 64)
+    painted = [replace(scene, style="watercolor") for scene in scenes]
+    pictures, _ = render(painted, picture_size(base))
     latents = torch.cat(
         [base.vae.encode(p * 2 - 1).latent_dist.mode() for p in pictures.split(32)]
     )
