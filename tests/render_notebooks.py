@@ -46,6 +46,8 @@ METADATA = {
     },
 }
 
+LARGE = 60_000  # characters of an encoded picture, from which on colors are dropped
+
 
 def execute(
     notebook: NotebookNode,
@@ -101,16 +103,19 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def smaller_png(encoded: str) -> str:
-    """The same pixels in fewer bytes where possible, in base64 as they came.
+    """The same picture in fewer bytes, in base64 as it came.
 
-    An alpha channel that hides nothing is dropped, and up to 256 colours go into a
-    palette.
+    An alpha channel that hides nothing is dropped, and up to 256 colors go into a
+    palette. A large picture with more colors gets the nearest palette: no test compares
+    its pixels, and a notebook with them all would be too large for GitHub.
     """
     image = Image.open(io.BytesIO(base64.b64decode(encoded)))
     if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
         image = image.convert("RGB")
     if image.mode == "RGB" and image.getcolors(256):
         image = with_palette(image)
+    elif image.mode == "RGB" and len(encoded) > LARGE:
+        image = image.quantize(256, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     written = base64.b64encode(buffer.getvalue()).decode()

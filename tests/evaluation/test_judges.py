@@ -162,7 +162,7 @@ def painted_pictures_of_seed(seed: int, count: int) -> np.ndarray:
 @pytest.mark.slow
 def test_shipped_instance_encoder_finds_a_toy_among_its_sisters():
     noted = json.loads((JUDGES_FOLDER / "accuracy.json").read_text())["instances"]
-    row = instance_accuracy(load_judge(InstanceEncoder), 64, seed=5, sisters=20)
+    row = instance_accuracy(load_judge(InstanceEncoder), 128, seed=5, sisters=20)
     assert row["first of 21"] >= noted["first of 101"] - 0.06
     assert row["mask overlap"] > noted["mask overlap"] - 0.05
 

@@ -59,6 +59,17 @@ def test_pictures_shrink_without_a_pixel_changing(colours):
     assert np.array_equal(decoded(smaller).convert("RGBA"), image)
 
 
+def test_a_large_picture_keeps_its_look_in_fewer_bytes():
+    ramp = np.linspace(0, 255, 640)
+    pixels = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], 255 - ramp), 2)
+    noise = np.random.default_rng(0).normal(0, 4, pixels.shape)
+    image = Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
+    smaller = render_notebooks.smaller_png(encoded(image))
+    assert len(smaller) < len(encoded(image)) / 3
+    error = np.abs(np.asarray(decoded(smaller).convert("RGB"), float) - image)
+    assert error.mean() < 10
+
+
 def test_a_transparency_that_hides_something_stays():
     image = Image.new("RGBA", (32, 20), (200, 10, 10, 99))
     smaller = render_notebooks.smaller_png(encoded(image))
