@@ -344,7 +344,7 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "data" / "base")
     assert pipeline.unet.dtype == torch.float32
     image = pipeline("a red car", num_inference_steps=1).images[0]
-    assert image.size == (64, 64)
+    assert image.size == (128, 128)
     assert (tmp_path / "data" / "concepts" / "dotty-teddy" / "concept.json").exists()
     judges = tmp_path / "data" / "judges"
     noted = json.loads((judges / "accuracy.json").read_text())
