@@ -2,10 +2,15 @@
 
 Stages run in order, and each continues from its last checkpoint: pictures are painted,
 the autoencoder learns to compress them, a small CLIP learns which caption belongs to
-which picture, and the U-Net learns to denoise latents given captions. Everything goes
-to `--folder` until `export` writes the finished diffusers folder. Judges learn next,
-and `measure` writes everything that depends on the base into `data/`. After a change of
-the base, `--stages export covariance measure` is enough.
+which picture, the U-Net learns to denoise latents given captions, and the decoder alone
+learns on, for sharper pictures. Everything goes to `--folder` until `export` writes the
+finished diffusers folder. Judges learn next, and `measure` writes everything that
+depends on the base into `data/`. After a change of the base, `--stages export
+covariance measure` is enough; `--stages measure-judges` measures finished judges again.
+
+Each stage learns for a number of steps (`--unet-steps 20000`) or of seconds
+(`--unet-seconds 900`). The defaults add up to half an hour on one GPU, beside painting
+and encoding, and to hours on CPUs.
 
 `--start-from data/base` continues an earlier training: without a checkpoint, the
 autoencoder and the U-Net begin with the shipped weights, and parts that are not trained
@@ -31,6 +36,7 @@ from perso_lite.commands import evaluate
 from perso_lite.commands.tour import tour
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
+from perso_lite.pretrain.judge_measuring import measure_judges
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
     train_judging_clip,
@@ -38,12 +44,14 @@ from perso_lite.pretrain.judge_stages import (
 )
 from perso_lite.pretrain.pictures import scene_of
 from perso_lite.pretrain.prompts import write_prompts
+from perso_lite.pretrain.settings import add_settings, settle
 from perso_lite.pretrain.stages import (
     FRESH_SEED,
     export_base,
     fresh_pictures,
     train_autoencoder,
     train_clip,
+    train_decoder,
     train_unet,
     world_pictures,
 )
@@ -53,8 +61,8 @@ from perso_lite.world.render import PICTURE_SIZE, render
 from perso_lite.world.shipped_concepts import write_concepts
 
 STAGES = (
-    "pictures", "autoencoder", "clip", "unet", "export", "covariance", "concepts",
-    "prompts", "reader", "instances", "faces", "clip-judge", "measure",
+    "pictures", "autoencoder", "clip", "unet", "decoder", "export", "covariance",
+    "concepts", "prompts", "reader", "instances", "faces", "clip-judge", "measure",
 )  # fmt: skip
 COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
@@ -103,18 +111,17 @@ def measure(output: Path, scratch: Path) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line of `python -m perso_lite pretrain`."""
     p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
-    p.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    every = (*STAGES, "measure-judges")
+    p.add_argument(
+        "--stages",
+        nargs="+",
+        default=list(STAGES),
+        choices=every,
+        help="default: all but measure-judges, in this order",
+    )
     p.add_argument("--folder", type=Path, default=Path("checkpoints"))
     p.add_argument("--size", type=int, default=128, choices=(64, 128))
-    p.add_argument("--pictures", type=int, default=81920)
-    p.add_argument("--batch", type=int, default=16, help="per process, autoencoder")
-    p.add_argument("--autoencoder-steps", type=int, default=6000)
-    p.add_argument("--clip-batch", type=int, default=128, help="per process")
-    p.add_argument("--clip-steps", type=int, default=2000)
-    p.add_argument("--unet-batch", type=int, default=32, help="per process")
-    p.add_argument("--unet-steps", type=int, default=20000)
-    p.add_argument("--reader-steps", type=int, default=6000)
-    p.add_argument("--encoder-steps", type=int, default=3000)
+    add_settings(p)
     p.add_argument("--start-from", help="a base whose weights stages begin with")
     p.add_argument("--sample-minutes", type=float, default=10)
     p.add_argument("--output", type=Path, default=Path("data/base"))
@@ -128,6 +135,10 @@ def main(argv: list[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     options.device = accelerator.device.type
+    settle(options, options.device)
+    if options.device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
     set_seed(0)
     if WITH_WORDS.intersection(options.stages):
         with accelerator.main_process_first():
@@ -142,6 +153,8 @@ def main(argv: list[str] | None = None) -> None:
         train_clip(options, accelerator)
     if "unet" in options.stages:
         train_unet(options, accelerator)
+    if "decoder" in options.stages:
+        train_decoder(options, accelerator)
     if "export" in options.stages and accelerator.is_main_process:
         export_base(options)
     if "covariance" in options.stages and accelerator.is_main_process:
@@ -158,6 +171,8 @@ def main(argv: list[str] | None = None) -> None:
             train_encoder(options, accelerator, name)
     if "clip-judge" in options.stages:
         train_judging_clip(options, accelerator)
+    if "measure-judges" in options.stages and accelerator.is_main_process:
+        measure_judges(options)
     if "measure" in options.stages and accelerator.is_main_process:
         measure(options.output, options.folder / "measured")
     accelerator.end_training()

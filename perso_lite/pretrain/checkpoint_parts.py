@@ -5,6 +5,7 @@ comes from the finished base that `--start-from` names.
 """
 
 import argparse
+import hashlib
 
 import torch
 from diffusers import AutoencoderKL
@@ -13,7 +14,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from perso_lite.errors import PersoError
 from perso_lite.files import folder_written_whole
-from perso_lite.pretrain.autoencoder import TrainableAutoencoder, build_autoencoder
+from perso_lite.pretrain.autoencoder import (
+    TrainableAutoencoder,
+    build_autoencoder,
+    take_averages,
+)
 from perso_lite.pretrain.clip import build_clip, text_encoder_of
 from perso_lite.pretrain.tokenizer import build_tokenizer
 
@@ -79,11 +84,25 @@ def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
     return tokenizer
 
 
-def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
+def weights_fingerprint(module: nn.Module) -> str:
+    """A short hash of a module's weights, since latents belong to one encoder."""
+    digest = hashlib.sha256()
+    for weight in module.parameters():
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def load_autoencoder(
+    options: argparse.Namespace, decoder: bool = True
+) -> AutoencoderKL:
     """The autoencoder of stage 2, otherwise of `--start-from`, frozen.
 
+    Args:
+        options: of the command line.
+        decoder: with the averaged weights of the decoder stage, if there are any.
+
     Raises:
-        PersoError: there is neither.
+        PersoError: there is neither, or the decoder learned beside another encoder.
     """
     if options.start_from and not (options.folder / "autoencoder.pt").exists():
         model = shipped_part(options, AutoencoderKL, "vae")
@@ -91,8 +110,31 @@ def load_autoencoder(options: argparse.Namespace) -> AutoencoderKL:
         model = build_autoencoder(options.size)
         saved = checkpoint_of(options, "autoencoder")
         TrainableAutoencoder(model).load_state_dict(saved["modules"]["autoencoder"])
+    if decoder and (options.folder / "decoder.pt").exists():
+        take_averages(model, decoder_checkpoint(options, model))
     model.to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
+
+
+def encoder_number(autoencoder: AutoencoderKL) -> float:
+    """The fingerprint of the encoder as a number, for the facts of a stage."""
+    return float(int(weights_fingerprint(autoencoder.encoder), 16))
+
+
+def decoder_checkpoint(options: argparse.Namespace, autoencoder: AutoencoderKL) -> dict:
+    """The checkpoint of the decoder stage.
+
+    Raises:
+        PersoError: the decoder learned beside another encoder than this one.
+    """
+    saved = checkpoint_of(options, "decoder")
+    if saved["facts"]["encoder"] != encoder_number(autoencoder):
+        raise PersoError(
+            f"The decoder in {options.folder / 'decoder.pt'} learned with another "
+            "encoder, perhaps before the autoencoder learned on. Remove that file and "
+            "run `--stages decoder` again."
+        )
+    return saved
 
 
 def load_text_encoder(

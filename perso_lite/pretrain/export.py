@@ -1,4 +1,4 @@
-"""Stage 5: the finished base as an ordinary diffusers folder."""
+"""Stage 6: the finished base as an ordinary diffusers folder."""
 
 import json
 from pathlib import Path

@@ -14,17 +14,18 @@ from perso_lite.evaluation.judges import (
 from perso_lite.files import folder_written_whole
 from perso_lite.pretrain.checkpoint_parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
+from perso_lite.pretrain.judge_measuring import measure_reader, seen_again
 from perso_lite.pretrain.judge_training import (
     TrainableEncoder,
     encoder_loss,
     face_accuracy,
     instance_accuracy,
     note_accuracy,
-    reader_accuracy,
     reader_loss,
 )
 from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import VIEWS, painted_pictures, subject_of
+from perso_lite.pretrain.settings import budget_of
 from perso_lite.pretrain.stages import (
     FRESH_PICTURES,
     FRESH_SEED,
@@ -33,8 +34,6 @@ from perso_lite.pretrain.stages import (
 )
 from perso_lite.world.toys import TOYS
 
-JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # never trained on
-
 
 def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Train the attribute reader, and save it with its accuracy."""
@@ -42,8 +41,11 @@ def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
     stage = Stage(
         "reader",
         {"reader": model},
-        reader_loss(world_pictures(options), 64, accelerator.process_index),
-        options.reader_steps,
+        reader_loss(
+            *(world_pictures(options), options.reader_batch),
+            *(accelerator.process_index, seen_again(options)),
+        ),
+        budget_of(options, "reader"),
         {"reader": 2e-3},
         decay=0.6,
     )
@@ -51,23 +53,15 @@ def train_reader(options: argparse.Namespace, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         folder = options.output.parent / "judges"
         save_judge(model.eval(), folder)
-        pictures = painted_pictures(
-            options.cache,
-            min(JUDGED_PICTURES, options.pictures),
-            options.size,
-            JUDGED_SEED,
-            options.device,
-        )
-        accuracy = reader_accuracy(model, pictures, JUDGED_SEED)
-        note_accuracy(folder, "attribute reader", accuracy)
+        measure_reader(model, options, folder)
 
 
 def train_encoder(
     options: argparse.Namespace, accelerator: Accelerator, name: str
 ) -> None:
     """Train the encoder of "instances" or "faces", and save it with its accuracy."""
-    kind, count = {"instances": ("toys", 32768), "faces": ("faces", 16384)}[name]
-    count = min(count, options.pictures)
+    kind = "toys" if name == "instances" else "faces"
+    count = getattr(options, kind)
     with accelerator.main_process_first():
         pictures = painted_pictures(
             options.cache, count, options.size, 0, options.device, kind
@@ -83,15 +77,18 @@ def train_encoder(
     stage = Stage(
         name,
         {name: wrapper},
-        encoder_loss(pictures, 96, rank, name, classes, thetas),
-        options.encoder_steps,
+        encoder_loss(
+            *(pictures, options.encoder_batch, rank, name, classes, thetas),
+            seen_again(options),
+        ),
+        budget_of(options, "encoder"),
         {name: 2e-3},
         decay=0.6,
     )
     train(stage, options.folder, accelerator)
     if accelerator.is_main_process:
         folder = options.output.parent / "judges"
-        save_judge(model.eval(), folder)
+        save_judge(model.cpu().eval(), folder)
         judged = instance_accuracy if name == "instances" else face_accuracy
         note_accuracy(folder, name, judged(model, options.size))
 
@@ -108,7 +105,7 @@ def train_judging_clip(options: argparse.Namespace, accelerator: Accelerator) ->
         "clip-judge",
         {"clip": model},
         clip_loss(world_pictures(options), tokenizer, options.clip_batch, rank),
-        options.clip_steps,
+        budget_of(options, "clip"),
         {"clip": 1e-3},
     )
     train(stage, options.folder, accelerator)

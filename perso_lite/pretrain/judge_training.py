@@ -1,7 +1,8 @@
 """How the judges of evaluation/judges.py learn, and how accurate they are.
 
 They learn from painted pictures with random blur and noise, as generated pictures have
-them. For the encoders, half of the pictures have a gray background, so that they can
+them, and half of the pictures went through the autoencoder, as generated ones do. For
+the encoders, half of the pictures have a gray background, so that they can
 judge masked and plain pictures. Each judge is measured on pictures of another seed, and
 its accuracy is saved beside it.
 """
@@ -31,17 +32,34 @@ from perso_lite.world.people import people_names, people_thetas
 from perso_lite.world.render import render
 from perso_lite.world.toys import TOYS
 
+Again = Callable[[Tensor], Tensor] | None  # what an autoencoder makes of pictures
 SISTERS = 100  # other toys of the class, in `instance_accuracy`
 
 
 def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
     """Blur and noise of random strength, similar to those of generated pictures."""
     size = picture.shape[-1]
-    small = int(torch.randint(size // 2, size + 1, (1,), generator=generator))
+    small = int(torch.randint(int(0.6 * size), size + 1, (1,), generator=generator))
     soft = F.interpolate(picture, size=(small, small), mode="area")
     soft = F.interpolate(soft, size=(size, size), mode="bilinear")
     noise = torch.randn(picture.shape, generator=generator).to(picture.device)
     return soft + 0.05 * torch.rand((), generator=generator).item() * noise
+
+
+def half_of_them(picture: Tensor, again: Again, rng: random.Random) -> Tensor:
+    """Send a random half of the pictures through the autoencoder.
+
+    Args:
+        picture: (batch, 3, size, size) in [-1, 1].
+        again: the autoencoder; None leaves the pictures as they are.
+        rng: chooses.
+    """
+    if again is None:
+        return picture
+    rows = sorted(rng.sample(range(len(picture)), len(picture) // 2))
+    picture = picture.clone()
+    picture[rows] = again(picture[rows])
+    return picture
 
 
 def mirrored(picture: Tensor, truth: Tensor, rng: random.Random) -> Tensor:
@@ -65,13 +83,35 @@ def shifted(picture: Tensor, rng: random.Random, most: int = 4) -> Tensor:
     return padded[..., y : y + size, x : x + size]
 
 
+def mean_where_known(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy over the known labels; 0, not missing, if none is known.
+
+    With several processes every weight must have a gradient in all of them.
+
+    Args:
+        scores: logits (batch, labels).
+        target: labels (batch,), some of them `UNKNOWN`.
+    """
+    total = F.cross_entropy(scores, target, ignore_index=UNKNOWN, reduction="sum")
+    return total / (target != UNKNOWN).sum().clamp(min=1)
+
+
 def reader_loss(
-    pictures: np.ndarray, batch: int, rank: int
+    pictures: np.ndarray, batch: int, rank: int, again: Again = None
 ) -> Callable[[Modules, int], Tensor]:
     """Sum of the cross-entropies of all attributes whose label is known.
 
     Pictures with an accessory, a pattern, a style or a second thing are drawn more
     often than the others, since "none" is right for most of the world's pictures.
+
+    Args:
+        pictures: bytes (count, 3, size, size).
+        batch: pictures per step.
+        rank: of the process; each draws its own pictures.
+        again: the autoencoder, through which half of the pictures go; default: none.
+
+    Returns:
+        The loss as a function of the modules and the step.
     """
     truth = torch.tensor([truth_of(scene_of(0, i)) for i in range(len(pictures))])
     rare = ("pattern", "accessory", "style", "second class")
@@ -82,16 +122,15 @@ def reader_loss(
         rng = random.Random(f"reader/{step}/{rank}")
         chosen = sorted(rng.choices(range(len(pictures)), weights, k=batch))
         device = next(modules["reader"].parameters()).device
-        picture = as_tensor(pictures[chosen], device)
-        picture = shifted(mirrored(picture, truth[chosen], rng), rng)
+        picture = half_of_them(as_tensor(pictures[chosen], device), again, rng)
+        picture = mirrored(picture, truth[chosen], rng)
+        picture = shifted(picture, rng, pictures.shape[-1] // 16)
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         picture = worn_out(picture, generator).to(memory_format=torch.channels_last)
         target = truth[chosen].to(device)
-        known = (target != UNKNOWN).any(0)  # the mean over nothing is not a number
         losses = [
-            F.cross_entropy(score.float(), target[:, i], ignore_index=UNKNOWN)
+            mean_where_known(score.float(), target[:, i])
             for i, score in enumerate(modules["reader"](picture))
-            if known[i]
         ]
         return torch.stack(losses).sum()
 
@@ -139,6 +178,7 @@ def encoder_loss(
     name: str,
     classes: int,
     thetas: Tensor | None = None,
+    again: Again = None,
 ) -> Callable[[Modules, int], Tensor]:
     """Contrastive loss between two views of a subject, plus the loss of its mask.
 
@@ -149,11 +189,12 @@ def encoder_loss(
         name: of the stage and of its module.
         classes: number of classes the subjects belong to.
         thetas: face parameters (subjects, 18) in [0, 1] to learn, too; default: none.
+        again: the autoencoder, through which half of the pictures go; default: none.
 
     Returns:
         The loss as a function of the modules and the step.
     """
-    families = min(4, classes)
+    families = min(max(4, batch // 64), classes)  # ours
 
     def loss(modules: Modules, step: int) -> Tensor:
         rng = random.Random(f"{name}/{step}/{rank}")
@@ -163,8 +204,9 @@ def encoder_loss(
         device = next(model.parameters()).device
         stored = torch.from_numpy(np.array(pictures[rows])).to(device).float()
         mask = stored[:, 3:] / 255
+        picture = half_of_them(stored[:, :3] / 127.5 - 1, again, rng)
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
-        picture = worn_out(stored[:, :3] / 127.5 - 1, generator)
+        picture = worn_out(picture, generator)
         picture = without_background(picture, mask, rng)
         picture = picture.to(memory_format=torch.channels_last)
         target = None if thetas is None else thetas[rows // VIEWS].to(device)
@@ -207,7 +249,11 @@ class TrainableEncoder(torch.nn.Module):
 def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) -> dict:
     """For each attribute, the share of pictures read right, and their number."""
     truth = torch.tensor([truth_of(scene_of(seed, i)) for i in range(len(pictures))])
-    right = reader.read(as_tensor(pictures)) == truth
+    device = next(reader.parameters()).device
+    parts = [
+        as_tensor(pictures[i : i + 256], device) for i in range(0, len(truth), 256)
+    ]
+    right = torch.cat([reader.read(part).cpu() for part in parts]) == truth
     known = truth != UNKNOWN
     return {
         name: {

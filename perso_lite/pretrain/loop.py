@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -15,6 +16,42 @@ from tqdm.auto import tqdm
 from perso_lite.errors import PersoError
 
 Modules = dict[str, nn.Module]
+
+
+@dataclass
+class Budget:
+    """How long a stage learns: a number of steps, or of seconds.
+
+    Attributes:
+        steps: of the whole stage; None: as many as the seconds allow.
+        seconds: that its steps may take, in all runs together; None: only steps count.
+        step: taken so far.
+        spent: seconds that they took.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+    step: int = 0
+    spent: float = 0.0
+
+    def __post_init__(self):
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("a stage has either steps or seconds")
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage that is over: from 0 to 1, at the end 1 or more."""
+        if self.steps is not None:
+            return self.step / self.steps if self.steps else 1.0
+        return self.spent / self.seconds if self.seconds else 1.0
+
+    def note_step(self, seconds: float, accelerator: Accelerator) -> None:
+        """Count a step and its time; processes agree on that of the main one."""
+        self.step += 1
+        if self.seconds is not None and accelerator.num_processes > 1:
+            time_taken = torch.tensor(seconds, device=accelerator.device)
+            seconds = broadcast(time_taken).item()
+        self.spent += seconds
 
 
 @dataclass
@@ -27,12 +64,12 @@ class Stage:
         loss: maps the modules (prepared for the device) and the step to a loss. All its
             randomness must depend on the step alone, so that a resumed run equals an
             uninterrupted one.
-        steps: of the whole stage.
+        budget: the steps or seconds of the stage, and how many are over.
         learning_rates: one per module.
         sample: called with the step every `sample_minutes`, to write a sheet of
             pictures; the modules then have the averaged weights, if `average` is set.
         average: decay of the exponential moving average of the weights (0: none).
-        decay: share of the steps, at the end, over which the learning rate falls to 0.
+        decay: share of the budget, at the end, over which the learning rate falls to 0.
         warm_up: steps over which it rises at the start.
         facts: numbers to keep in the checkpoint.
     """
@@ -40,7 +77,7 @@ class Stage:
     name: str
     modules: Modules
     loss: Callable[[Modules, int], Tensor]
-    steps: int
+    budget: Budget
     learning_rates: dict[str, float]
     sample: Callable[[int], None] | None = None
     average: float = 0.0
@@ -49,25 +86,24 @@ class Stage:
     facts: dict[str, float] = field(default_factory=dict)
 
 
-def learning_rate_at(step: int, steps: int, warm_up: int, decay: float) -> float:
+def learning_rate_at(step: int, progress: float, warm_up: int, decay: float) -> float:
     """The factor of the learning rate: it rises, stays at 1 and falls.
 
     Args:
         step: from 0.
-        steps: of the stage.
+        progress: share of the stage that is over.
         warm_up: steps over which it rises.
-        decay: share of the steps over which it falls.
+        decay: share of the stage over which it falls.
     """
     rising = min(1.0, (step + 1) / warm_up)
-    falling = min(1.0, (steps - step) / max(1.0, decay * steps))
+    falling = min(1.0, (1 - progress) / decay)
     return rising * falling
 
 
 @dataclass
 class State:
-    """The state of a stage: everything in its checkpoint except the modules."""
+    """What a stage's checkpoint has beside modules, budget and facts."""
 
-    step: int
     optimizer: torch.optim.Optimizer
     average: EMAModel | None
     parameters: list[nn.Parameter]
@@ -75,6 +111,8 @@ class State:
 
 def last_state(stage: Stage, path: Path, device: torch.device) -> State:
     """The state in the checkpoint at `path`, otherwise that of step 0.
+
+    The stage's modules and budget continue from the checkpoint, too.
 
     Raises:
         PersoError: the checkpoint is of other modules.
@@ -90,7 +128,7 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
         average = EMAModel(
             parameters, decay=stage.average, use_ema_warmup=True, power=0.75
         )
-    state = State(0, optimizer, average, parameters)
+    state = State(optimizer, average, parameters)
     if path.exists():
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["modules"].keys() != stage.modules.keys():
@@ -99,7 +137,7 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
                 f"{' and '.join(stage.modules)} would. Use the same --start-from as "
                 "then (the text encoder learns only without), or another --folder."
             )
-        state.step = saved["step"]
+        stage.budget.step, stage.budget.spent = saved["step"], saved.get("spent", 0.0)
         optimizer.load_state_dict(saved["optimizer"])
         for name, module in stage.modules.items():
             module.load_state_dict(saved["modules"][name])
@@ -113,7 +151,8 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
 def save_state(stage: Stage, state: State, path: Path) -> None:
     """Write a checkpoint, whole or not at all."""
     content = {
-        "step": state.step,
+        "step": stage.budget.step,
+        "spent": stage.budget.spent,
         "modules": {k: m.state_dict() for k, m in stage.modules.items()},
         "optimizer": state.optimizer.state_dict(),
         "average": state.average.state_dict() if state.average else None,
@@ -129,7 +168,7 @@ def draw_sheet(stage: Stage, state: State) -> None:
     if state.average:
         state.average.store(state.parameters)
         state.average.copy_to(state.parameters)
-    stage.sample(state.step)
+    stage.sample(stage.budget.step)
     if state.average:
         state.average.restore(state.parameters)
 
@@ -140,27 +179,29 @@ def take_step(
     """Take one optimizer step.
 
     Args:
-        stage: its loss and learning rates.
-        state: moves on by one step.
+        stage: its budget moves on by one step.
+        state: of the optimizer and the average.
         modules: prepared by the accelerator.
         accelerator: runs the backward pass.
 
     Returns:
         The loss before the step.
     """
-    factor = learning_rate_at(state.step, stage.steps, stage.warm_up, stage.decay)
+    began, budget = time.monotonic(), stage.budget
+    factor = learning_rate_at(budget.step, budget.progress, stage.warm_up, stage.decay)
     rates = stage.learning_rates.values()
     for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
-    loss = stage.loss(modules, state.step)
+    loss = stage.loss(modules, budget.step)
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(state.parameters, 1.0)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.average:
         state.average.step(state.parameters)
-    state.step += 1
-    return loss.item()
+    value = loss.item()  # waits for the device, so the time is the step's own
+    budget.note_step(time.monotonic() - began, accelerator)
+    return value
 
 
 def train(
@@ -170,7 +211,7 @@ def train(
     save_minutes: float = 3.0,
     sample_minutes: float = 10.0,
 ) -> None:
-    """Train a stage from its last checkpoint to its last step.
+    """Train a stage from its last checkpoint to the end of its budget.
 
     Afterwards the modules have the averaged weights (or the last ones, without an
     average). An interruption loses nothing, a kill at most `save_minutes`.
@@ -193,14 +234,14 @@ def train(
     mean_loss = None
     hidden = not accelerator.is_local_main_process
     bar = tqdm(
-        total=stage.steps,
-        initial=state.step,
+        total=stage.budget.steps,
+        initial=stage.budget.step,
         desc=stage.name,
         disable=hidden,
         mininterval=10,
     )
     try:
-        while state.step < stage.steps:
+        while stage.budget.progress < 1:
             loss = take_step(stage, state, modules, accelerator)
             mean_loss = loss if mean_loss is None else 0.98 * mean_loss + 0.02 * loss
             bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)

@@ -92,15 +92,13 @@ def captions_of(seed: int, indices: list[int], rng: random.Random) -> list[str]:
     return [caption(scene_of(seed, index), rng) for index in indices]
 
 
-def _paint_chunk(job: tuple[int, int, int, int, str, str]) -> tuple[int, np.ndarray]:
-    seed, start, stop, size, device, kind = job
+def _paint_chunk(job: tuple[str, int, range, int]) -> tuple[range, np.ndarray]:
     torch.set_num_threads(1)
-    scenes = [scene_by_kind(kind, seed, i) for i in range(start, stop)]
-    chunk = 64 if device == "cpu" else 512
-    pictures, masks = render(scenes, size, device, chunk)
+    kind, seed, part, size = job
+    pictures, masks = render([scene_by_kind(kind, seed, i) for i in part], size)
     if kind != "world":
         pictures = torch.cat([pictures, masks[:, :1]], dim=1)
-    return start, (pictures.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return part, (pictures.clamp(0, 1) * 255).round().byte().numpy()
 
 
 def painted_pictures(
@@ -139,28 +137,33 @@ def painted_pictures(
     pictures = np.lib.format.open_memmap(
         path, mode, dtype=np.uint8, shape=(count, channels, size, size)
     )
-    jobs = [
-        (seed, start, min(start + CHUNK, count), size, device, kind)
-        for start in range(0, count, CHUNK)
-        if start not in done
-    ]
-    if jobs:
-        with tqdm(total=count, initial=count - sum(j[2] - j[1] for j in jobs)) as bar:
+    every = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
+    parts = [part for part in every if part.start not in done]
+    if parts:
+        with tqdm(total=count, initial=count - sum(map(len, parts))) as bar:
             bar.set_description("painting")
-            for start, chunk in _painted(jobs, device):
-                pictures[start : start + len(chunk)] = chunk
+            for part, chunk in _painted(kind, seed, parts, size, device):
+                pictures[part.start : part.stop] = chunk
                 pictures.flush()
-                done.add(start)
+                done.add(part.start)
                 partial = done_path.with_suffix(".part")
                 partial.write_text(json.dumps(sorted(done)))
                 os.replace(partial, done_path)
-                bar.update(len(chunk))
+                bar.update(len(part))
     return np.load(path, mmap_mode="r")
 
 
-def _painted(jobs: list[tuple], device: str):
-    if device != "cpu" or len(jobs) == 1:
-        yield from map(_paint_chunk, jobs)
+def _painted(kind: str, seed: int, parts: list[range], size: int, device: str):
+    """Parts with their pictures: from processes that paint, or from the GPU."""
+    if device == "cuda":
+        from perso_lite.pretrain.bulk import bulk_pictures
+
+        for part, pictures in bulk_pictures(kind, seed, parts, size, device):
+            yield part, pictures.cpu().numpy()
+        return
+    jobs = [(kind, seed, part, size) for part in parts]
+    if len(jobs) == 1:
+        yield _paint_chunk(jobs[0])
         return
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         yield from pool.imap_unordered(_paint_chunk, jobs)

@@ -1,14 +1,12 @@
 """The stages of pretraining: their data and their settings."""
 
 import argparse
-import hashlib
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
@@ -18,11 +16,14 @@ from perso_lite.pretrain.autoencoder import (
     autoencoder_loss,
     build_autoencoder,
     decibels,
-    encoded_pictures,
-    scaling_factor,
+    decoder_loss,
+    only_decoder_learns,
 )
+from perso_lite.pretrain.bulk import encoded_world
 from perso_lite.pretrain.checkpoint_parts import (
     checkpoint_of,
+    decoder_checkpoint,
+    encoder_number,
     first_weights,
     load_autoencoder,
     load_text_encoder,
@@ -38,6 +39,7 @@ from perso_lite.pretrain.clip import (
 from perso_lite.pretrain.export import export, pipeline_of
 from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import painted_pictures
+from perso_lite.pretrain.settings import budget_of
 from perso_lite.pretrain.unet import (
     SHEET_PROMPTS,
     build_scheduler,
@@ -65,6 +67,11 @@ def fresh_pictures(options: argparse.Namespace) -> np.ndarray:
     )
 
 
+def share_of_whole(options: argparse.Namespace) -> float:
+    """The share of a training, at its end, with whole pictures: on a GPU, all of it."""
+    return 1.0 if options.device == "cuda" else 0.05
+
+
 def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 2; prints the quality of reconstructed fresh pictures."""
     pictures = world_pictures(options)
@@ -72,16 +79,13 @@ def train_autoencoder(options: argparse.Namespace, accelerator: Accelerator) -> 
     model = first_weights(
         options, AutoencoderKL, "vae", lambda: build_autoencoder(options.size)
     ).to(memory_format=torch.channels_last)
+    budget, rank = budget_of(options, "autoencoder"), accelerator.process_index
+    batch, whole = options.autoencoder_batch, share_of_whole(options)
     stage = Stage(
         "autoencoder",
         {"autoencoder": TrainableAutoencoder(model)},
-        autoencoder_loss(
-            pictures,
-            options.batch,
-            accelerator.process_index,
-            options.autoencoder_steps,
-        ),
-        options.autoencoder_steps,
+        autoencoder_loss(pictures, batch, rank, budget, whole),
+        budget,
         {"autoencoder": 1e-3},
         decay=0.4,
     )
@@ -100,7 +104,7 @@ def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
         "clip",
         {"clip": model},
         clip_loss(pictures, tokenizer, options.clip_batch, accelerator.process_index),
-        options.clip_steps,
+        budget_of(options, "clip"),
         {"clip": 1e-3},
     )
     train(stage, options.folder, accelerator)
@@ -109,40 +113,32 @@ def train_clip(options: argparse.Namespace, accelerator: Accelerator) -> None:
         print(f"clip: {right:.1%} of altered captions recognised (chance 50 %)")
 
 
-def weights_fingerprint(module: torch.nn.Module) -> str:
-    """A short hash of a module's weights, since latents belong to one encoder."""
-    digest = hashlib.sha256()
-    for weight in module.parameters():
-        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
-def encoded_world(
-    options: argparse.Namespace, autoencoder: AutoencoderKL, accelerator: Accelerator
-) -> Tensor:
-    """Latents of the painted pictures, encoded once; sets the scaling factor.
-
-    Every process encodes its share of the pictures and reads those of the others.
-    """
-    count, name = accelerator.num_processes, weights_fingerprint(autoencoder.encoder)
-    name = f"latents-{name}-{options.pictures}"
-    paths = [
-        options.cache / f"{name}-{rank}-of-{count}.safetensors" for rank in range(count)
-    ]
-    mine = paths[accelerator.process_index]
-    if not mine.exists():
-        share = world_pictures(options)[accelerator.process_index :: count]
-        with accelerator.autocast():
-            latents = encoded_pictures(autoencoder, share)
-        save_file({"latents": latents.half()}, mine.with_suffix(".partial"))
-        mine.with_suffix(".partial").replace(mine)
-    accelerator.wait_for_everyone()
-    shares = [load_file(path)["latents"] for path in paths]
-    latents = torch.empty(options.pictures, *shares[0].shape[1:], dtype=torch.float16)
-    for rank, share in enumerate(shares):
-        latents[rank::count] = share
-    autoencoder.register_to_config(scaling_factor=scaling_factor(latents))
-    return latents
+def train_decoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Stage 5; prints the quality of reconstructions before and after."""
+    pictures, fresh = world_pictures(options), fresh_pictures(options)
+    autoencoder = load_autoencoder(options, decoder=False).to(accelerator.device)
+    if (options.folder / "decoder.pt").exists():
+        decoder_checkpoint(options, autoencoder)
+    budget, main = budget_of(options, "decoder"), accelerator.is_main_process
+    before = decibels(autoencoder, fresh) if main else 0.0
+    with only_decoder_learns(autoencoder) as decoder:
+        stage = Stage(
+            "decoder",
+            {"decoder": decoder},
+            decoder_loss(
+                *(pictures, autoencoder, options.decoder_batch, accelerator, budget),
+                whole=share_of_whole(options),
+            ),
+            budget,
+            {"decoder": 7e-4},
+            average=0.998,
+            facts={"encoder": encoder_number(autoencoder)},
+            decay=0.6,
+        )
+        train(stage, options.folder, accelerator)
+    if main:
+        after = decibels(autoencoder, fresh)
+        print(f"decoder: {before:.2f} -> {after:.2f} dB on fresh pictures")
 
 
 def unet_stage(
@@ -162,9 +158,10 @@ def unet_stage(
     tokenizer = tokenizer_of(options)
     unet = first_weights(options, UNet2DConditionModel, "unet", build_unet)
     text_encoder = load_text_encoder(options, tokenizer).to(accelerator.device)
-    modules, learning_rates = {"unet": unet}, {"unet": 5e-4}
+    modules, learning_rates = {"unet": unet}, {"unet": options.unet_rate}
     if options.start_from is None:
-        modules["text_encoder"], learning_rates["text_encoder"] = text_encoder, 1e-4
+        modules["text_encoder"] = text_encoder
+        learning_rates["text_encoder"] = options.unet_rate / 5
     else:
         text_encoder.requires_grad_(False)  # once shipped, it stays frozen
     if not torch.cuda.is_available():
@@ -185,12 +182,12 @@ def unet_stage(
         "unet",
         modules,
         denoising_loss(latents, text_encoder, tokenizer, scaling, batch, rank),
-        options.unet_steps,
+        budget_of(options, "unet"),
         learning_rates,
         sample=sample,
         average=0.9995,
         facts={"scaling_factor": scaling},
-        decay=0.15,
+        decay=0.5 if options.device == "cuda" else 0.15,  # a GPU's run is short
         warm_up=200,
     )
 
@@ -198,13 +195,13 @@ def unet_stage(
 def train_unet(options: argparse.Namespace, accelerator: Accelerator) -> None:
     """Stage 4."""
     autoencoder = load_autoencoder(options).to(accelerator.device)
-    latents = encoded_world(options, autoencoder, accelerator)
+    latents = encoded_world(options, world_pictures(options), autoencoder, accelerator)
     stage = unet_stage(options, latents, autoencoder, accelerator)
     train(stage, options.folder, accelerator, sample_minutes=options.sample_minutes)
 
 
 def export_base(options: argparse.Namespace) -> None:
-    """Stage 5: the averaged weights of the last checkpoint, finished or not.
+    """Stage 6: the averaged weights of the last checkpoint, finished or not.
 
     A text encoder that did not learn comes from `--start-from`.
 

@@ -35,7 +35,7 @@ from perso_lite.pretrain.checkpoint_parts import (
     tokenizer_of,
 )
 from perso_lite.pretrain.clip import contrastive_loss
-from perso_lite.pretrain.loop import Stage, learning_rate_at, train
+from perso_lite.pretrain.loop import Budget, Stage, learning_rate_at, train
 from perso_lite.pretrain.pictures import painted_pictures, scene_of
 from perso_lite.pretrain.stages import export_base
 from perso_lite.pretrain.tokenizer import (
@@ -82,7 +82,7 @@ def toy_stage(steps, fail_at=None):
         return (modules["model"](x) - x.flip(1)).pow(2).mean()
 
     return Stage(
-        "toy", {"model": model}, loss, steps, {"model": 1e-2}, average=0.9
+        "toy", {"model": model}, loss, Budget(steps), {"model": 1e-2}, average=0.9
     ), model
 
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_other_modules_is_refused(tmp_path):
 
 
 def test_learning_rate_rises_stays_and_falls():
-    rates = [learning_rate_at(step, 100, 10, 0.2) for step in range(100)]
+    rates = [learning_rate_at(step, step / 100, 10, 0.2) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert set(rates[10:80]) == {1.0}
     assert rates[-1] == pytest.approx(0.05)
@@ -326,10 +326,12 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
     work = tmp_path / "work"
     pretrain(
         *("--folder", work),
-        *("--pictures", 32, "--batch", 2, "--autoencoder-steps", 2),
-        *("--clip-batch", 4, "--clip-steps", 2),
+        *("--pictures", 32, "--autoencoder-batch", 2, "--autoencoder-steps", 2),
+        *("--size", 64, "--decoder-batch", 2, "--decoder-steps", 2),
+        *("--reader-batch", 4, "--clip-batch", 4, "--clip-steps", 2),
         *("--unet-batch", 2, "--unet-steps", 2, "--reader-steps", 1),
-        *("--stages", "pictures", "autoencoder", "clip", "unet", "export"),
+        *("--stages", "pictures", "autoencoder", "clip", "unet", "decoder"),
+        *("export",),
         *("concepts", "prompts", "reader", "clip-judge"),
         *("--output", tmp_path / "data" / "base"),
         processes=2,
@@ -344,11 +346,12 @@ def test_whole_pretraining_runs_on_two_processes_and_exports_a_pipeline(tmp_path
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "data" / "base")
     assert pipeline.unet.dtype == torch.float32
     image = pipeline("a red car", num_inference_steps=1).images[0]
-    assert image.size == (128, 128)
+    assert image.size == (64, 64)
     assert (tmp_path / "data" / "concepts" / "dotty-teddy" / "concept.json").exists()
     judges = tmp_path / "data" / "judges"
     noted = json.loads((judges / "accuracy.json").read_text())
     assert set(noted) == {"attribute reader", "clip"}
+    assert "right after the autoencoder" in noted["attribute reader"]["class"]
     assert (judges / "attribute_reader.safetensors").exists()
 
 

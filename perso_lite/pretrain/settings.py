@@ -1,0 +1,86 @@
+"""How long each stage learns, and on how many pictures at a time, by device.
+
+A stage ends after a number of steps or of seconds. On a CPU the numbers are small
+enough for hours; on a GPU they fill the device, and a stage has seconds, together half
+an hour.
+"""
+
+import argparse
+
+from perso_lite.pretrain.loop import Budget
+
+BUDGETS = ("autoencoder", "decoder", "clip", "unet", "reader", "encoder")
+
+# All numbers are ours; those for a GPU come from the run that made the shipped base.
+ON_CPU = {
+    "pictures": 81_920, "scenes": 81_920, "toys": 32_768, "faces": 16_384,
+    "autoencoder_batch": 16, "decoder_batch": 16, "clip_batch": 128, "unet_batch": 32,
+    "reader_batch": 64, "encoder_batch": 96, "unet_rate": 5e-4,
+}  # fmt: skip
+ON_GPU = {
+    "pictures": 360_448, "scenes": 1_200_000, "toys": 262_144, "faces": 131_072,
+    "autoencoder_batch": 256, "decoder_batch": 256, "clip_batch": 2048,
+    "unet_batch": 2048, "reader_batch": 512, "encoder_batch": 512, "unet_rate": 1e-3,
+}  # fmt: skip
+STEPS_ON_CPU = {
+    "autoencoder": 6000, "decoder": 3000, "clip": 2000, "unet": 20_000, "reader": 6000,
+    "encoder": 3000,
+}  # fmt: skip
+SECONDS_ON_GPU = {
+    "autoencoder": 320.0, "decoder": 200.0, "clip": 110.0, "unet": 850.0,
+    "reader": 90.0, "encoder": 90.0,
+}  # fmt: skip
+
+WHAT = {
+    "pictures": "of the world that are painted and kept",
+    "scenes": "whose latents the U-Net sees (at least --pictures)",
+    "toys": "pictures of toys, for the instance encoder",
+    "faces": "pictures of faces, for the face reader",
+    "unet_rate": "learning rate of the U-Net; the text encoder has a fifth of it",
+}
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options whose defaults depend on the device."""
+    for name, here in ON_CPU.items():
+        what = WHAT.get(name, "pictures per step and process")
+        text = f"{what} (default: {here}; on a GPU {ON_GPU[name]})"
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(here), help=text)
+    for name in BUDGETS:
+        either = parser.add_mutually_exclusive_group()
+        text = f"(default on a CPU: {STEPS_ON_CPU[name]})"
+        either.add_argument(f"--{name}-steps", type=int, help=text)
+        text = f"instead of steps (default on a GPU: {SECONDS_ON_GPU[name]:g})"
+        either.add_argument(f"--{name}-seconds", type=float, help=text)
+
+
+def settle(options: argparse.Namespace, device: str) -> None:
+    """Fill in what the command line left open.
+
+    Args:
+        options: of the command line; changed in place.
+        device: "cuda" for a GPU's numbers, otherwise those of a CPU.
+    """
+    kept, scenes = options.pictures, options.scenes
+    for name, value in (ON_GPU if device == "cuda" else ON_CPU).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if kept is not None:  # fewer pictures mean fewer of everything
+        options.toys, options.faces = min(options.toys, kept), min(options.faces, kept)
+        options.scenes = scenes or kept
+    options.scenes = max(options.scenes, options.pictures)
+    for name in BUDGETS:
+        steps, seconds = f"{name}_steps", f"{name}_seconds"
+        if getattr(options, steps) is None and getattr(options, seconds) is None:
+            if device == "cuda":
+                setattr(options, seconds, SECONDS_ON_GPU[name])
+            else:
+                setattr(options, steps, STEPS_ON_CPU[name])
+
+
+def budget_of(options: argparse.Namespace, name: str) -> Budget:
+    """The steps or seconds of a stage; instances and faces each have "encoder"'s."""
+    return Budget(
+        getattr(options, f"{name}_steps"), getattr(options, f"{name}_seconds")
+    )
