@@ -107,6 +107,7 @@ from perso_lite.teaching.notebook import (
     setup as setup,
     report as report,
     verdict as verdict,
+    claim as claim,
 )
 
 # -- modules that notebooks use, by their last name alone ------------------------------

@@ -21,7 +21,10 @@ from perso_lite.files import DATA_FOLDER
 RESULTS = DATA_FOLDER / "results" / "tradeoff.json"
 
 Results = dict[str, dict[str, list[Tensor]]]  # point -> score -> (values,) per toy
-Place = tuple[float, float]  # instance score, prompt accuracy
+Place = tuple[float, float]  # two scores: of subject fidelity, of prompt fidelity
+Interval = tuple[float, float, float]  # mean, and the ends of its 95 % interval
+FIDELITIES = ("instance", "prompt")  # ours, by judges that know the world's toys
+CLIP_FIDELITIES = ("clip_image", "clip_text")  # those of the papers' figures
 
 
 def load_results(path: str | Path = RESULTS) -> Results:
@@ -43,7 +46,7 @@ def load_results(path: str | Path = RESULTS) -> Results:
 
 def interval(
     results: Results, point: str, score: str, over: str | None = None
-) -> tuple[float, float, float]:
+) -> Interval:
     """Mean and 95 % interval of a score; toys are resampled first, then pictures.
 
     Args:
@@ -76,16 +79,30 @@ def _values(results: Results, point: str, score: str) -> list[Tensor]:
     return results[point][score]
 
 
-def place_of(results: Results, point: str) -> Place:
-    """A point's mean instance score and mean prompt accuracy.
+def place_of(
+    results: Results, point: str, scores: tuple[str, str] = FIDELITIES
+) -> Place:
+    """A point's means of two scores: by default instance score and prompt accuracy.
 
     Raises:
-        PersoError: there is no such point.
+        PersoError: there is no such point or score.
     """
-    return tuple(
-        torch.cat(_values(results, point, score)).mean().item()
-        for score in ("instance", "prompt")
-    )
+    x, y = (torch.cat(_values(results, point, score)).mean() for score in scores)
+    return x.item(), y.item()
+
+
+def curves_of(results: Results) -> dict[str, list[str]]:
+    """The points that differ in one number, by the rest of their names, in order.
+
+    The number is an inference parameter or a number of training steps: "perfusion local
+    0.65" is a point of the curve "perfusion local".
+    """
+    curves: dict[str, list[str]] = {}
+    for point in results:
+        name, _, setting = point.rpartition(" ")
+        if setting.replace(".", "").isdigit():
+            curves.setdefault(name.replace("_", " "), []).append(point)
+    return curves
 
 
 def undominated(places: Mapping[str, Place]) -> list[str]:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perso_lite.evaluation.tradeoff import Place
+from perso_lite.evaluation.tradeoff import Interval, Place
 from perso_lite.figures.style import legend_beside
 
 
@@ -15,6 +16,9 @@ def show_tradeoff(
     *,
     title: str,
     labels: Mapping[str, Sequence[str]] | None = None,
+    crosses: Mapping[str, tuple[Interval, Interval]] | None = None,
+    xlabel: str = "subject fidelity (instance similarity)",
+    ylabel: str = "prompt fidelity (prompt accuracy)",
     size: tuple[float, float] = (7.5, 3.8),
 ) -> Figure:
     """Draw one curve per method, and single points.
@@ -25,6 +29,9 @@ def show_tradeoff(
         marks: single points by name, in black.
         title: the finding of the figure.
         labels: for some curves, one label per point.
+        crosses: for some curves, the intervals of one point, horizontal and vertical.
+        xlabel: of the horizontal axis.
+        ylabel: of the vertical axis.
         size: width and height in inches.
     """
     figure, axis = plt.subplots(figsize=size)
@@ -40,8 +47,17 @@ def show_tradeoff(
                 fontsize=7,
                 color=line.get_color(),
             )
+        if name in (crosses or {}):
+            _draw_cross(axis, *crosses[name], line.get_color())
     for (name, place), marker in zip(marks.items(), "s*^vDX", strict=False):
         axis.plot(*place, f"k{marker}", label=name, markersize=8)
-    axis.set(title=title, xlabel="like the concept", ylabel="like the prompt")
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
     legend_beside(axis)
     return figure
+
+
+def _draw_cross(axis: Axes, x: Interval, y: Interval, color: str) -> None:
+    """The intervals of a point's two scores: (mean, low, high) each."""
+    spans = [[[mean - low], [high - mean]] for mean, low, high in (x, y)]
+    style = {"color": color, "alpha": 0.45, "linewidth": 1.5, "fmt": "none"}
+    axis.errorbar(x[0], y[0], xerr=spans[0], yerr=spans[1], **style)

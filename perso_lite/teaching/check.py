@@ -211,9 +211,12 @@ def bypassed(mine: Callable) -> Facts:
 
 
 def prediction(mine: object, measured: object) -> None:
-    """Print whether a prediction (None: none yet) equals the measured value."""
+    """Print whether a prediction equals the measured value.
+
+    Without one (None) the value is not printed: a committed output would give it away.
+    """
     if mine is None:
-        print(f"no prediction yet; the run says: {measured}")
+        print("no prediction yet: write your guess in this cell, and run it again")
     elif mine == measured or str(mine).strip().lower() == str(measured).lower():
         print(f"✓ you said {mine}, and so says the run")
     else:

@@ -1,4 +1,4 @@
-"""What every notebook calls: `setup` first, then `report` and `verdict`.
+"""What every notebook calls: `setup` first, then `report`, `verdict` and `claim`.
 
 `python -m perso_lite.teaching.notebook` tells whether the packages we need are there.
 """
@@ -177,6 +177,45 @@ def verdict(claim: str, holds: bool) -> None:
     Prints `✓ claim` or `✗ claim (not in our small world)`.
     """
     print(f"✓ {claim}" if holds else f"✗ {claim} (not in our small world)")
+
+
+def claim(
+    text: str,
+    interval: tuple[float, float, float],
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    digits: bool = True,
+) -> None:
+    """Print whether a 95 % interval supports a claim, contradicts it, or does neither.
+
+    "supported" if the whole interval is on the side that the claim names,
+    "contradicted" if it is on the other side, "undecided" if it contains the bound.
+
+    Args:
+        text: the claim in words, with what is measured.
+        interval: mean, low and high, as `bootstrap_interval` returns them.
+        above: the claim says that the mean is above this.
+        below: the claim says that the mean is below this.
+        digits: whether to print the interval, too. Say False where a run in the
+            notebook measured it, as its digits differ from machine to machine: show
+            them in a figure.
+
+    Raises:
+        PersoError: not exactly one of `above` and `below` was given.
+    """
+    if (above is None) == (below is None):
+        raise PersoError(f'Say for the claim "{text}" either above or below.')
+    mean, low, high = interval
+    if below is not None:
+        supported, contradicted = high < below, low > below
+    else:
+        supported, contradicted = low > above, high < above
+    outcome = "undecided"
+    if supported or contradicted:
+        outcome = "supported" if supported else "contradicted"
+    measured = f": {mean:+.2f} [{low:+.2f}, {high:+.2f}]" if digits else ""
+    print(f"{outcome:<12}  {text}{measured}")
 
 
 # -- python -m perso_lite.teaching.notebook --------------------------------------------

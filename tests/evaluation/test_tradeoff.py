@@ -6,6 +6,7 @@ import torch
 from perso_lite import PersoError
 from perso_lite.evaluation.tradeoff import (
     areas,
+    curves_of,
     hypervolume,
     interval,
     load_results,
@@ -28,6 +29,23 @@ def results(tmp_path):
 def test_a_point_lies_where_its_mean_scores_are(results):
     assert place_of(results, "low") == pytest.approx((0.15, 0.75))
     assert all(isinstance(v, torch.Tensor) for v in results["low"]["instance"])
+
+
+def test_the_scores_of_a_place_can_be_chosen(results):
+    assert place_of(results, "low", ("prompt", "instance")) == pytest.approx(
+        (0.75, 0.15)
+    )
+    with pytest.raises(PersoError, match='no score "clip_text"'):
+        place_of(results, "low", ("instance", "clip_text"))
+
+
+def test_points_with_a_number_are_curves():
+    points = ["oracle", "gate 0.65", "old_word 50", "gate 0.5", "old_word 250"]
+    curves = curves_of(dict.fromkeys(points, {}))
+    assert curves == {
+        "gate": ["gate 0.65", "gate 0.5"],
+        "old word": ["old_word 50", "old_word 250"],
+    }
 
 
 def test_a_gain_is_taken_picture_by_picture(results):

@@ -18,3 +18,19 @@ def test_curves_and_marks_are_drawn_where_they_lie():
     assert list(mark.get_xdata()) == [0.5]
     assert [text.get_text() for text in axis.texts] == ["x", "y"]
     plt.close(figure)
+
+
+def test_a_cross_spans_both_intervals_of_its_point():
+    figure = show_tradeoff(
+        {"a": [(0, 1), (1, 0)]},
+        {},
+        title="found",
+        crosses={"a": ((1, 0.5, 2), (0, -1, 0.25))},
+        xlabel="image",
+        ylabel="text",
+    )
+    (axis,) = figure.axes
+    spans = [lines.get_segments()[0].tolist() for lines in axis.collections]
+    assert spans == [[[0.5, 0], [2, 0]], [[1, -1], [1, 0.25]]]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("image", "text")
+    plt.close(figure)

@@ -553,7 +553,11 @@ def test_attention_is_torchs():
 @pytest.mark.parametrize(
     ("mine", "measured", "printed"),
     [
-        (None, "keys", "no prediction yet; the run says: keys"),
+        (
+            None,
+            "keys",
+            "no prediction yet: write your guess in this cell, and run it again",
+        ),
         ("keys", "keys", "✓ you said keys, and so says the run"),
         (" Keys", "keys", "✓ you said  Keys, and so says the run"),
         ("values", "keys", "✗ you said values, the run says keys"),

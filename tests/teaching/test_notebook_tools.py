@@ -285,3 +285,34 @@ def test_verdict_states_negative_results_too(capsys):
         "✓ keys decide where",
         "✗ values decide what (not in our small world)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "bound", "outcome"),
+    [
+        ((0.2, 0.1, 0.3), {"above": 0}, "supported"),
+        ((0.2, -0.1, 0.3), {"above": 0}, "undecided"),
+        ((-0.2, -0.3, -0.1), {"above": 0}, "contradicted"),
+        ((-0.2, -0.3, -0.1), {"below": 0}, "supported"),
+        ((0.2, 0.1, 0.3), {"below": 0}, "contradicted"),
+        ((1.1, 1.0, 1.2), {"below": 1.15}, "undecided"),
+        ((0.1, 0.0, 0.2), {"above": 0}, "undecided"),  # an end on the bound
+    ],
+)
+def test_claim_has_three_outcomes(interval, bound, outcome, capsys):
+    notebook.claim("keys decide where", interval, **bound)
+    printed = capsys.readouterr().out
+    assert printed.split()[0] == outcome
+    mean, low, high = interval
+    assert f"keys decide where: {mean:+.2f} [{low:+.2f}, {high:+.2f}]" in printed
+
+
+def test_claim_without_digits_is_the_same_on_every_machine(capsys):
+    notebook.claim("it is liked", (0.2, 0.1, 0.3), above=0, digits=False)
+    assert capsys.readouterr().out == "supported     it is liked\n"
+
+
+@pytest.mark.parametrize("bounds", [{}, {"above": 0, "below": 1}])
+def test_claim_needs_one_bound(bounds):
+    with pytest.raises(PersoError, match="either above or below"):
+        notebook.claim("it is liked", (0.2, 0.1, 0.3), **bounds)
