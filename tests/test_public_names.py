@@ -18,7 +18,7 @@ EARLIER = """
     TextualInversion DreamBoothLoRA CustomDiffusion Perfusion
     ExtendedTextualInversion NeTI estimate_covariance covariance_of joint_edit
     generate contact_sheet show_pictures heat_over as_images show_bars
-    show_intervals show_lines show_matrix show_flow setup report verdict claim load_judges
+    show_intervals show_lines show_matrix show_flow setup report verdict load_judges
     true_pictures score_concept class_prior_scores oracle_scores ConceptScores
     between bootstrap_interval instance_similarity clip_image_similarity
     clip_text_similarity attribute_accuracy prompt_accuracy attention_against_mask

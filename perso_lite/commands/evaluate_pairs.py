@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
@@ -136,15 +135,15 @@ def side_similarity(
 
 @contextmanager
 def pair_attached(
-    bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
+    base: StableDiffusionPipeline,
     row: str,
     pair: tuple[Concept, Concept],
     folder: Path,
 ) -> Iterator[None]:
-    """Inside, both concepts are attached to the second base as the row requires.
+    """Inside, both concepts are attached as the row requires.
 
     Args:
-        bases: the same base twice: one to load on, one to draw on.
+        base: to load and to draw on.
         row: one of `ROWS`.
         pair: the concepts.
         folder: with the files of `evaluate tradeoff`.
@@ -152,7 +151,6 @@ def pair_attached(
     Raises:
         PersoError: a file is missing or damaged.
     """
-    base, fast = bases
     kind, _, edit = row.partition(" ")
     if kind not in FILES:
         yield
@@ -161,8 +159,8 @@ def pair_attached(
     methods = [load_method(path, base) for path in paths]
     with ExitStack() as stack:
         if edit:
-            stack.enter_context(joint_edit(fast, edit))
-        stack.enter_context(attached(fast, *methods))
+            stack.enter_context(joint_edit(base, edit))
+        stack.enter_context(attached(base, *methods))
         yield
 
 
@@ -201,8 +199,8 @@ def pictures_read(
         words = words_of(judges, row, (left, right))
         prompts = [prompt.format(*words) for prompt in PAIR_PROMPTS]
         drawn = generate(base, prompts, tuple(seeds), output_type="pt", **drawing)
-        scores = read_pair(judges, drawn.float(), *pair)
-        own, other = side_similarity(judges, drawn.float(), left, right)
+        scores = read_pair(judges, drawn, *pair)
+        own, other = side_similarity(judges, drawn, left, right)
         scores |= {"own": own.tolist(), "other": other.tolist()}
         for name, values in scores.items():
             rounded = [v if isinstance(v, bool) else round(v, 4) for v in values]
@@ -216,13 +214,12 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--tradeoff", "--front", default="evaluation/tradeoff", type=Path)
     options = p.parse_args(argv)
     base, judges = load_base(options.base), load_judges()
-    bases = base, load_base(options.base, dtype=torch.bfloat16)
     table: dict[str, list[dict]] = {row: [] for row in ROWS}
     drawing = drawing_options(options, batch_size=20)
     for pair in tqdm(pairs_of(judges), desc="pairs"):
         for row in ROWS:
-            with pair_attached(bases, row, pair, options.tradeoff):
+            with pair_attached(base, row, pair, options.tradeoff):
                 seeds = range(options.seeds)
-                found = pictures_read(bases[1], judges, row, pair, seeds, drawing)
+                found = pictures_read(base, judges, row, pair, seeds, drawing)
             table[row].append({"pair": [concept.name for concept in pair]} | found)
     write_atomically(options.out, (json.dumps(table) + "\n").encode())

@@ -175,7 +175,7 @@ def scores_as_json(scores: ConceptScores) -> dict[str, list[float]]:
 
 
 def measured(
-    bases: tuple[StableDiffusionPipeline, StableDiffusionPipeline],
+    base: StableDiffusionPipeline,
     judges: Judges,
     concept: Concept,
     points_of: Points,
@@ -184,21 +184,20 @@ def measured(
     """The scores of one concept at one group of points: point -> score -> values.
 
     Args:
-        bases: the same base twice: to learn on, and in bfloat16, which draws faster.
+        base: to learn and to draw on.
         judges: as loaded.
         concept: a shipped one.
         points_of: the group, one of `POINTS`.
         options: of the command line: seeds, guidance, steps and out.
     """
-    base, fast = bases
     prompts, seeds = concept_prompts(), list(range(options.seeds))
     drawing = drawing_options(options, batch_size=20)
     shared = (judges, concept, prompts, seeds)
     points = {}
     for name, methods in points_of(base, concept, options.out):
-        with attached(fast, *methods):
+        with attached(base, *methods):
             score = score_concept if methods else class_prior_scores
-            points[name] = scores_as_json(score(fast, *shared, **drawing))
+            points[name] = scores_as_json(score(base, *shared, **drawing))
         if name in LOOKED_INTO:
             shares = leaked(base, concept, methods, prompts[1:], seeds)
             points[name]["leaked"] = shares.tolist()
@@ -219,13 +218,12 @@ def measure(
     """Measure all toys; one JSON file per part, so an interrupted run can continue."""
     options.out.mkdir(parents=True, exist_ok=True)
     base, judges = load_base(options.base), load_judges()
-    bases = base, load_base(options.base, dtype=torch.bfloat16)
     for group in options.groups:
         for name in tqdm(options.concepts or toys(), desc=group):
             path = options.out / f"{name}-{group}.json"
             if not path.exists():
                 concept = load_concept(name)
-                points = measured(bases, judges, concept, groups[group], options)
+                points = measured(base, judges, concept, groups[group], options)
                 write_atomically(path, json.dumps(points).encode())
     if all((options.out / f"{n}-{g}.json").exists() for n in toys() for g in groups):
         write_atomically(options.out / result, gathered(options.out, groups).encode())

@@ -41,7 +41,7 @@ def test_the_scores_of_a_place_can_be_chosen(results):
 
 def test_points_with_a_number_are_curves():
     points = ["oracle", "gate 0.65", "old_word 50", "gate 0.5", "old_word 250"]
-    curves = curves_of(dict.fromkeys(points, {}))
+    curves = curves_of({point: {} for point in points})
     assert curves == {
         "gate": ["gate 0.65", "gate 0.5"],
         "old word": ["old_word 50", "old_word 250"],
