@@ -135,8 +135,10 @@ def short_cells(notebook: NotebookNode) -> list[str]:
         for (place, _), length in zip(cells, lengths, strict=True)
         if length > 20
     ]
-    if lengths and (median := statistics.median(lengths)) > 8:
-        long.append(f"Half the code cells have {median:g} lines or more; 8 is the aim.")
+    if lengths and (median := statistics.median(lengths)) > 10:  # 8 is the aim
+        long.append(f"Half the code cells have {median:g} lines or more; 10 may be.")
+    if len(notebook.cells) > 60:
+        long.append(f"{len(notebook.cells)} cells; 60 are the most: make an appendix.")
     return long
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from perso_lite.figures.charts import show_flow
 from perso_lite.figures.style import (
     BLUE,
     GRAY,
@@ -23,6 +24,27 @@ from perso_lite.figures.style import (
 from perso_lite.methods.perfusion.rank_one import gate
 
 DARK = "0.25"
+
+
+def show_two_paths(title: str) -> Figure:
+    """The method as a flow chart: from a text state to a key or a value."""
+    boxes = {
+        "state": (0, 0.5, "text state\n$e$"),
+        "rest": (1.9, 1, "the rest\n$e - s\\,i^*$"),
+        "W": (3.8, 1, "frozen matrix\n$W_K$ or $W_V$"),
+        "share": (1.9, 0, "share $s$ of\nthe concept $i^*$"),
+        "gate": (3.8, 0, "gate\n$\\sigma((s-\\beta)/\\tau)$"),
+        "key": (5.7, 0.3, "key answer\n$o^*_K$, locked"),
+        "value": (5.7, -0.45, "value answer\n$o^*_V$, learned"),
+        "out": (7.4, 0.65, "key or\nvalue $h$"),
+    }
+    arrows = [
+        ("state", "rest"), ("rest", "W"), ("W", "out"), ("state", "share"),
+        ("share", "gate"), ("gate", "key"), ("gate", "value"), ("key", "out"),
+        ("value", "out"),
+    ]  # fmt: skip
+    colors = {"W": "0.9", "key": "0.9", "value": "pink"}
+    return show_flow(boxes, arrows, title=title, colors=colors, size=(8.5, 2.5))
 
 
 def curve_figure(

@@ -144,16 +144,22 @@ def as_images(pictures: Tensor) -> list[Image.Image]:
 
 
 def heat_over(
-    picture: Image.Image, heat: Tensor, *, strength: float = 0.75, size: int = 128
+    picture: Image.Image,
+    heat: Tensor,
+    *,
+    strength: float = 0.75,
+    size: int = 128,
+    brightest: float | None = None,
 ) -> Image.Image:
     """A gray version of a picture with a heat map over it, bright where heat is high.
 
     Args:
         picture: of any size.
-        heat: non-negative numbers (height, width), of any resolution; scaled by their
-            maximum.
+        heat: non-negative numbers (height, width), of any resolution.
         strength: opacity of the heat map, 0 to 1.
         size: side of the result in pixels.
+        brightest: the heat that is drawn brightest; give the same for maps that are to
+            be compared. Default: the maximum of `heat`.
 
     Returns:
         An RGB picture (size, size).
@@ -162,7 +168,8 @@ def heat_over(
     heat = F.interpolate(
         heat[None, None], (size, size), mode="bilinear", align_corners=False
     )[0, 0]
-    heat = (heat / heat.max().clamp(min=1e-12)).clamp(0, 1)
+    top = heat.max().item() if brightest is None else float(brightest)
+    heat = (heat / max(top, 1e-12)).clamp(0, 1)
     color = torch.from_numpy(colormaps["inferno"](heat.numpy())[..., :3]).float()
     gray = picture.convert("L").resize((size, size), Image.Resampling.NEAREST)
     plain = torch.frombuffer(bytearray(gray.tobytes()), dtype=torch.uint8)

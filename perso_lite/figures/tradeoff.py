@@ -6,7 +6,15 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perso_lite.evaluation.tradeoff import Interval, Place
+from perso_lite.evaluation.tradeoff import (
+    FIDELITIES,
+    Interval,
+    Place,
+    Results,
+    curves_of,
+    interval,
+    place_of,
+)
 from perso_lite.figures.style import legend_beside
 
 
@@ -19,7 +27,7 @@ def show_tradeoff(
     crosses: Mapping[str, tuple[Interval, Interval]] | None = None,
     xlabel: str = "subject fidelity (instance similarity)",
     ylabel: str = "prompt fidelity (prompt accuracy)",
-    size: tuple[float, float] = (7.5, 3.8),
+    size: tuple[float, float] = (9, 4.2),
 ) -> Figure:
     """Draw one curve per method, and single points.
 
@@ -54,6 +62,50 @@ def show_tradeoff(
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
     legend_beside(axis)
     return figure
+
+
+def show_methods(
+    results: Results,
+    *,
+    title: str,
+    scores: tuple[str, str] = FIDELITIES,
+    crosses_at: Mapping[str, str] | None = None,
+    leave_out: Sequence[str] = (),
+    **options: str | tuple[float, float],
+) -> Figure:
+    """Draw the measured curves of all methods between class prior and oracle.
+
+    A number marks where a curve begins. Each curve has one point with the intervals of
+    both scores.
+
+    Args:
+        results: from `load_results`.
+        title: the finding of the figure.
+        scores: of the horizontal and the vertical axis (ours: "instance", "prompt").
+        crosses_at: by curve, the point with the intervals; default: the last one.
+        leave_out: names of curves not to draw.
+        options: `xlabel`, `ylabel` and `size` of `show_tradeoff`.
+
+    Raises:
+        PersoError: a point has no such score.
+    """
+    curves = {n: points for n, points in curves_of(results).items()
+              if n not in leave_out}  # fmt: skip
+    crossed = {n: points[-1] for n, points in curves.items()} | dict(crosses_at or {})
+    return show_tradeoff(
+        {n: [place_of(results, p, scores) for p in ps] for n, ps in curves.items()},
+        {end: place_of(results, end, scores) for end in ("class prior", "oracle")},
+        title=title,
+        labels={
+            name: [points[0].rpartition(" ")[2], *[""] * (len(points) - 1)]
+            for name, points in curves.items()
+        },
+        crosses={
+            name: tuple(interval(results, point, score) for score in scores)
+            for name, point in crossed.items()
+        },
+        **options,
+    )
 
 
 def _draw_cross(axis: Axes, x: Interval, y: Interval, color: str) -> None:

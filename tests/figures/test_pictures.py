@@ -81,6 +81,13 @@ def test_heat_is_bright_where_it_is_hot():
     assert heat.max() == 0.001  # the map itself stays
 
 
+def test_maps_on_one_scale_can_be_compared():
+    gray, weak = Image.new("RGB", (8, 8), "gray"), torch.full((4, 4), 0.1)
+    alone, beside = heat_over(gray, weak), heat_over(gray, weak, brightest=0.4)
+    assert np.asarray(alone).mean() > 1.5 * np.asarray(beside).mean()
+    assert beside == heat_over(gray, 4 * weak, brightest=1.6)
+
+
 def test_no_heat_at_all_is_no_error():
     cold = heat_over(Image.new("RGB", (8, 8), "gray"), torch.zeros(4, 4), size=16)
     assert len(np.unique(np.asarray(cold).reshape(-1, 3), axis=0)) == 1
