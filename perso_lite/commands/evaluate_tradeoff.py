@@ -38,12 +38,13 @@ from perso_lite.world.oracle import true_pictures
 
 # from 0.75 on as in a figure of the authors; the first two, which close the gate, ours
 BETAS = (1.0, 0.9, 0.75, 0.65, 0.55, 0.45)
+FEW_BETAS = (0.65, 0.45)  # of the other two kinds of keys (ours, for cost)
 PERFUSION_STEPS = 200  # ours
 EARLY = 100  # steps after which a concept is saved for `evaluate pairs`, too (ours)
 LENGTHS = {  # training steps after which the others are scored (ours)
-    "textual_inversion": (100, 250, 500),
-    "dreambooth_lora": (50, 100, 150),
-    "custom_diffusion": (50, 100, 150),
+    "textual_inversion": (100, 400),
+    "dreambooth_lora": (50, 150),
+    "custom_diffusion": (50, 150),
 }
 ONE_ROOM = "a photo of a {} in the bedroom"  # all the pictures of `one_room_points`
 NOISE_LEVELS = (200, 400, 600, 800)  # timesteps for `leaked`
@@ -78,7 +79,7 @@ def perfusion_points(
         method.save(f"{stem}.safetensors")
         for lock in ("local", "global") if locking == "local" else ("trained",):
             method.key_locking = lock
-            for method.beta in BETAS:
+            for method.beta in BETAS if lock == "local" else FEW_BETAS:
                 yield f"perfusion {lock} {method.beta}", [method]
 
 

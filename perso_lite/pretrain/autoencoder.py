@@ -16,8 +16,9 @@ from diffusers import AutoencoderKL
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from perso_lite.pretrain.loop import Budget, Modules
+from perso_lite.pretrain.loop import Modules
 from perso_lite.pretrain.pictures import as_tensor
+from perso_lite.pretrain.settings import Budget
 
 LATENT_SIZE = 16
 # Weight of the KL divergence by picture size. Ours; at 64 px, with a hundred times

@@ -1,6 +1,7 @@
 """Judges are measured on fresh pictures, after their training or at any later time."""
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,25 +11,34 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
+from perso_lite.evaluation.ground_truth import truth_of
 from perso_lite.evaluation.judges import (
+    ATTRIBUTES,
+    UNKNOWN,
     AttributeReader,
     FaceReader,
     InstanceEncoder,
+    SubjectEncoder,
     load_judge,
 )
+from perso_lite.files import write_atomically
 from perso_lite.pretrain.autoencoder import reconstructed
 from perso_lite.pretrain.checkpoint_parts import load_autoencoder
 from perso_lite.pretrain.clip import caption_accuracy
-from perso_lite.pretrain.judge_training import (
-    face_accuracy,
-    instance_accuracy,
-    note_accuracy,
-    reader_accuracy,
+from perso_lite.pretrain.pictures import (
+    VIEWS,
+    as_tensor,
+    painted_pictures,
+    scene_of,
+    subject_scene,
 )
-from perso_lite.pretrain.pictures import as_tensor, painted_pictures
 from perso_lite.pretrain.stages import FRESH_PICTURES, FRESH_SEED, fresh_pictures
+from perso_lite.world.people import people_names, people_thetas
+from perso_lite.world.render import render
+from perso_lite.world.toys import TOYS
 
 JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # never trained on
+SISTERS = 100  # other toys of the class, in `instance_accuracy`
 
 
 def autoencoder_if_any(options: argparse.Namespace) -> AutoencoderKL | None:
@@ -105,3 +115,96 @@ def measure_judges(options: argparse.Namespace) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(options.start_from, subfolder="tokenizer")
     right = caption_accuracy(clip, tokenizer, fresh_pictures(options), FRESH_SEED)
     note_accuracy(folder, "clip", {"n": FRESH_PICTURES, "altered caption": right})
+
+
+def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) -> dict:
+    """For each attribute, the share of pictures read right, and their number."""
+    truth = torch.tensor([truth_of(scene_of(seed, i)) for i in range(len(pictures))])
+    device = next(reader.parameters()).device
+    parts = [
+        as_tensor(pictures[i : i + 256], device) for i in range(0, len(truth), 256)
+    ]
+    right = torch.cat([reader.read(part).cpu() for part in parts]) == truth
+    known = truth != UNKNOWN
+    return {
+        name: {
+            "n": int(known[:, i].sum()),
+            "right": round(right[known[:, i], i].float().mean().item(), 4),
+        }
+        for i, name in enumerate(ATTRIBUTES)
+    }
+
+
+def first_of_each(queries: Tensor, gallery: Tensor, wanted: Tensor) -> Tensor:
+    """1 where the entry nearest to a query `(n, dim)` is the wanted one, else 0."""
+    return ((queries @ gallery.T).argmax(1) == wanted).float()
+
+
+def first_of_all(queries: Tensor, gallery: Tensor) -> float:
+    """How often query i is nearest to entry i of the gallery; both `(n, dim)`."""
+    return first_of_each(queries, gallery, torch.arange(len(queries))).mean().item()
+
+
+def overlap(found: Tensor, mask: Tensor) -> float:
+    """Mean intersection over union of found and true masks, both cut at 0.5."""
+    found, mask = found > 0.5, mask > 0.5
+    union = (found | mask).sum((1, 2, 3)).clamp(min=1)
+    return ((found & mask).sum((1, 2, 3)) / union).mean().item()
+
+
+def instance_accuracy(
+    encoder: SubjectEncoder, size: int, seed: int = 1, sisters: int = SISTERS
+) -> dict:
+    """How often a toy is found among others of its class, on fresh pictures.
+
+    Args:
+        encoder: to measure.
+        size: pixels per side of the pictures.
+        seed: of the toys.
+        sisters: number of other toys of the class.
+    """
+    classes, found, overlaps = len(TOYS), [], []
+    for class_index in range(classes):
+        toys = [class_index + classes * i for i in range(sisters + 1)]
+        scenes = [
+            subject_scene("toys", seed, t * VIEWS + v) for v in (0, 1) for t in toys
+        ]
+        pictures, masks = render(scenes, size)
+        pictures = pictures.clamp(0, 1) * 2 - 1
+        queries, gallery = encoder.encode(pictures).chunk(2)
+        found.append(first_of_all(queries, gallery))
+        overlaps.append(overlap(encoder.find_masks(pictures), masks[:, :1]))
+    return {
+        "n": classes * (sisters + 1),
+        f"first of {sisters + 1}": round(float(np.mean(found)), 4),
+        "worst class": round(min(found), 4),
+        "mask overlap": round(float(np.mean(overlaps)), 4),
+    }
+
+
+def face_accuracy(reader: FaceReader, size: int) -> dict:
+    """Accuracy for the 400 named people (never trained on) and for face parameters."""
+    count = len(people_names())
+    scenes = [
+        subject_scene("named", v, i * VIEWS) for v in (0, 1) for i in range(count)
+    ]
+    pictures, _ = render(scenes, size)
+    pictures = pictures.clamp(0, 1) * 2 - 1
+    queries, gallery = reader.encode(pictures).chunk(2)
+    with torch.no_grad():
+        guess = reader.theta(pictures[:count])
+    error = (guess - people_thetas()).abs()
+    return {
+        "n": count,
+        f"first of {count}": round(first_of_all(queries, gallery), 4),
+        "mean error of face numbers": round(error.mean().item(), 4),
+    }
+
+
+def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:
+    """Add a judge's accuracy to `accuracy.json`, and print it."""
+    path = folder / "accuracy.json"
+    noted = json.loads(path.read_text()) if path.exists() else {}
+    text = json.dumps({**noted, judge: accuracy}, indent=1) + "\n"
+    write_atomically(path, text.encode())
+    print(f"{judge}: {json.dumps(accuracy)}")

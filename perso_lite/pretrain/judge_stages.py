@@ -14,13 +14,16 @@ from perso_lite.evaluation.judges import (
 from perso_lite.files import folder_written_whole
 from perso_lite.pretrain.checkpoint_parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
-from perso_lite.pretrain.judge_measuring import measure_reader, seen_again
+from perso_lite.pretrain.judge_measuring import (
+    face_accuracy,
+    instance_accuracy,
+    measure_reader,
+    note_accuracy,
+    seen_again,
+)
 from perso_lite.pretrain.judge_training import (
     TrainableEncoder,
     encoder_loss,
-    face_accuracy,
-    instance_accuracy,
-    note_accuracy,
     reader_loss,
 )
 from perso_lite.pretrain.loop import Stage, train

@@ -1,16 +1,13 @@
-"""How the judges of evaluation/judges.py learn, and how accurate they are.
+"""How the judges of evaluation/judges.py learn.
 
 They learn from painted pictures with random blur and noise, as generated pictures have
 them, and half of the pictures went through the autoencoder, as generated ones do. For
 the encoders, half of the pictures have a gray background, so that they can
-judge masked and plain pictures. Each judge is measured on pictures of another seed, and
-its accuracy is saved beside it.
+judge masked and plain pictures. `judge_measuring.py` measures how accurate they are.
 """
 
-import json
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,22 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perso_lite.evaluation.ground_truth import truth_of
-from perso_lite.evaluation.judges import (
-    ATTRIBUTES,
-    UNKNOWN,
-    AttributeReader,
-    FaceReader,
-    SubjectEncoder,
-)
-from perso_lite.files import write_atomically
+from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, SubjectEncoder
 from perso_lite.pretrain.loop import Modules
-from perso_lite.pretrain.pictures import VIEWS, as_tensor, scene_of, subject_scene
-from perso_lite.world.people import people_names, people_thetas
-from perso_lite.world.render import render
-from perso_lite.world.toys import TOYS
+from perso_lite.pretrain.pictures import VIEWS, as_tensor, scene_of
 
 Again = Callable[[Tensor], Tensor] | None  # what an autoencoder makes of pictures
-SISTERS = 100  # other toys of the class, in `instance_accuracy`
 
 
 def worn_out(picture: Tensor, generator: torch.Generator) -> Tensor:
@@ -244,96 +230,3 @@ class TrainableEncoder(torch.nn.Module):
         if theta is not None:
             error = F.mse_loss(self.encoder.numbers(pooled).float(), theta)
         return vectors, logits, error
-
-
-def reader_accuracy(reader: AttributeReader, pictures: np.ndarray, seed: int) -> dict:
-    """For each attribute, the share of pictures read right, and their number."""
-    truth = torch.tensor([truth_of(scene_of(seed, i)) for i in range(len(pictures))])
-    device = next(reader.parameters()).device
-    parts = [
-        as_tensor(pictures[i : i + 256], device) for i in range(0, len(truth), 256)
-    ]
-    right = torch.cat([reader.read(part).cpu() for part in parts]) == truth
-    known = truth != UNKNOWN
-    return {
-        name: {
-            "n": int(known[:, i].sum()),
-            "right": round(right[known[:, i], i].float().mean().item(), 4),
-        }
-        for i, name in enumerate(ATTRIBUTES)
-    }
-
-
-def first_of_each(queries: Tensor, gallery: Tensor, wanted: Tensor) -> Tensor:
-    """1 where the entry nearest to a query `(n, dim)` is the wanted one, else 0."""
-    return ((queries @ gallery.T).argmax(1) == wanted).float()
-
-
-def first_of_all(queries: Tensor, gallery: Tensor) -> float:
-    """How often query i is nearest to entry i of the gallery; both `(n, dim)`."""
-    return first_of_each(queries, gallery, torch.arange(len(queries))).mean().item()
-
-
-def overlap(found: Tensor, mask: Tensor) -> float:
-    """Mean intersection over union of found and true masks, both cut at 0.5."""
-    found, mask = found > 0.5, mask > 0.5
-    union = (found | mask).sum((1, 2, 3)).clamp(min=1)
-    return ((found & mask).sum((1, 2, 3)) / union).mean().item()
-
-
-def instance_accuracy(
-    encoder: SubjectEncoder, size: int, seed: int = 1, sisters: int = SISTERS
-) -> dict:
-    """How often a toy is found among others of its class, on fresh pictures.
-
-    Args:
-        encoder: to measure.
-        size: pixels per side of the pictures.
-        seed: of the toys.
-        sisters: number of other toys of the class.
-    """
-    classes, found, overlaps = len(TOYS), [], []
-    for class_index in range(classes):
-        toys = [class_index + classes * i for i in range(sisters + 1)]
-        scenes = [
-            subject_scene("toys", seed, t * VIEWS + v) for v in (0, 1) for t in toys
-        ]
-        pictures, masks = render(scenes, size)
-        pictures = pictures.clamp(0, 1) * 2 - 1
-        queries, gallery = encoder.encode(pictures).chunk(2)
-        found.append(first_of_all(queries, gallery))
-        overlaps.append(overlap(encoder.find_masks(pictures), masks[:, :1]))
-    return {
-        "n": classes * (sisters + 1),
-        f"first of {sisters + 1}": round(float(np.mean(found)), 4),
-        "worst class": round(min(found), 4),
-        "mask overlap": round(float(np.mean(overlaps)), 4),
-    }
-
-
-def face_accuracy(reader: FaceReader, size: int) -> dict:
-    """Accuracy for the 400 named people (never trained on) and for face parameters."""
-    count = len(people_names())
-    scenes = [
-        subject_scene("named", v, i * VIEWS) for v in (0, 1) for i in range(count)
-    ]
-    pictures, _ = render(scenes, size)
-    pictures = pictures.clamp(0, 1) * 2 - 1
-    queries, gallery = reader.encode(pictures).chunk(2)
-    with torch.no_grad():
-        guess = reader.theta(pictures[:count])
-    error = (guess - people_thetas()).abs()
-    return {
-        "n": count,
-        f"first of {count}": round(first_of_all(queries, gallery), 4),
-        "mean error of face numbers": round(error.mean().item(), 4),
-    }
-
-
-def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:
-    """Add a judge's accuracy to `accuracy.json`, and print it."""
-    path = folder / "accuracy.json"
-    noted = json.loads(path.read_text()) if path.exists() else {}
-    text = json.dumps({**noted, judge: accuracy}, indent=1) + "\n"
-    write_atomically(path, text.encode())
-    print(f"{judge}: {json.dumps(accuracy)}")

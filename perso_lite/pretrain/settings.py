@@ -6,8 +6,11 @@ an hour.
 """
 
 import argparse
+from dataclasses import dataclass
 
-from perso_lite.pretrain.loop import Budget
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
 
 BUDGETS = ("autoencoder", "decoder", "clip", "unet", "reader", "encoder")
 
@@ -30,6 +33,43 @@ SECONDS_ON_GPU = {
     "autoencoder": 320.0, "decoder": 200.0, "clip": 110.0, "unet": 850.0,
     "reader": 90.0, "encoder": 90.0,
 }  # fmt: skip
+
+
+@dataclass
+class Budget:
+    """How long a stage learns: a number of steps, or of seconds.
+
+    Attributes:
+        steps: of the whole stage; None: as many as the seconds allow.
+        seconds: that its steps may take, in all runs together; None: only steps count.
+        step: taken so far.
+        spent: seconds that they took.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+    step: int = 0
+    spent: float = 0.0
+
+    def __post_init__(self):
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("a stage has either steps or seconds")
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage that is over: from 0 to 1, at the end 1 or more."""
+        if self.steps is not None:
+            return self.step / self.steps if self.steps else 1.0
+        return self.spent / self.seconds if self.seconds else 1.0
+
+    def note_step(self, seconds: float, accelerator: Accelerator) -> None:
+        """Count a step and its time; processes agree on that of the main one."""
+        self.step += 1
+        if self.seconds is not None and accelerator.num_processes > 1:
+            time_taken = torch.tensor(seconds, device=accelerator.device)
+            seconds = broadcast(time_taken).item()
+        self.spent += seconds
+
 
 WHAT = {
     "pictures": "of the world that are painted and kept",
@@ -84,3 +124,17 @@ def budget_of(options: argparse.Namespace, name: str) -> Budget:
     return Budget(
         getattr(options, f"{name}_steps"), getattr(options, f"{name}_seconds")
     )
+
+
+def learning_rate_at(step: int, progress: float, warm_up: int, decay: float) -> float:
+    """The factor of the learning rate: it rises, stays at 1 and falls.
+
+    Args:
+        step: from 0.
+        progress: share of the stage that is over.
+        warm_up: steps over which it rises.
+        decay: share of the stage over which it falls.
+    """
+    rising = min(1.0, (step + 1) / warm_up)
+    falling = min(1.0, (1 - progress) / decay)
+    return rising * falling

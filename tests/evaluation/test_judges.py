@@ -23,13 +23,15 @@ from perso_lite.evaluation.judges import (
     save_judge,
 )
 from perso_lite.files import DATA_FOLDER
-from perso_lite.pretrain.judge_training import (
-    TrainableEncoder,
-    encoder_loss,
+from perso_lite.pretrain.judge_measuring import (
     first_of_all,
     instance_accuracy,
     overlap,
     reader_accuracy,
+)
+from perso_lite.pretrain.judge_training import (
+    TrainableEncoder,
+    encoder_loss,
     two_views,
     worn_out,
 )

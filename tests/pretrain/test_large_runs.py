@@ -39,9 +39,9 @@ from perso_lite.pretrain.judge_training import (
     mean_where_known,
     reader_loss,
 )
-from perso_lite.pretrain.loop import Budget, Stage, train
+from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import painted_pictures, scene_by_kind, scene_of
-from perso_lite.pretrain.settings import BUDGETS, budget_of, settle
+from perso_lite.pretrain.settings import BUDGETS, Budget, budget_of, settle
 from perso_lite.pretrain.stages import train_decoder
 from perso_lite.pretrain.tokenizer import build_tokenizer
 from perso_lite.world.render import render

@@ -35,8 +35,9 @@ from perso_lite.pretrain.checkpoint_parts import (
     tokenizer_of,
 )
 from perso_lite.pretrain.clip import contrastive_loss
-from perso_lite.pretrain.loop import Budget, Stage, learning_rate_at, train
+from perso_lite.pretrain.loop import Stage, train
 from perso_lite.pretrain.pictures import painted_pictures, scene_of
+from perso_lite.pretrain.settings import Budget, learning_rate_at
 from perso_lite.pretrain.stages import export_base
 from perso_lite.pretrain.tokenizer import (
     CONTEXT_LENGTH,

@@ -35,6 +35,10 @@ from perso_lite.methods.baselines.class_prior import (
     rare_and_class_vectors,
 )
 
+# "sks" is that of diffusers' documentation. Our base knows it, but its text encoder
+# makes nearly the same text state of "sks teddy" as of "teddy", so nothing could be
+# learned for one of them alone; of its reserved words "qzx" moves the state most.
+IDENTIFIERS = ("qzx", "sks")
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # of self- and cross-attention
 
 
@@ -46,6 +50,13 @@ def attention_projections(unet: UNet2DConditionModel) -> list[str]:
         if name.endswith((".attn1", ".attn2"))
         for target in TARGETS
     ]
+
+
+def usual_identifier(base: StableDiffusionPipeline) -> str:
+    """The first of `IDENTIFIERS` that the base's tokenizer reads as one token."""
+    tokenizer = base.tokenizer
+    single = (word for word in IDENTIFIERS if len(tokenizer.tokenize(word)) == 1)
+    return next(single, IDENTIFIERS[-1])  # if there is none, an error names the last
 
 
 def _set_scale(method: "DreamBoothLoRA", scale: float) -> float:
@@ -65,9 +76,8 @@ class DreamBoothLoRA(ClassPreserving):
         base: the frozen pipeline to learn on.
         class_word: the everyday word for the concept, one token.
         placeholder_token: stands for "<identifier> <class word>" in prompts.
-        identifier_token: a word that means nothing to the base, one token (ours: "sks",
-            as in diffusers' documentation; our small base knows it and fifteen others,
-            `perso_lite.world.words.RESERVED_WORDS`, but never saw one in training).
+        identifier_token: a word that means nothing to the base, one token; default: the
+            first of `IDENTIFIERS` that is one token.
         rank: r, the thin matrices' other side (diffusers' script: 4).
         learning_rate: of AdamW (ours: 2e-3, for our small base; diffusers' documented
             command for Stable Diffusion: 1e-4).
@@ -91,7 +101,7 @@ class DreamBoothLoRA(ClassPreserving):
         base: StableDiffusionPipeline,
         class_word: str,
         placeholder_token: str = "<toy>",
-        identifier_token: str = "sks",
+        identifier_token: str | None = None,
         rank: int = 4,
         learning_rate: float = 2e-3,
         prior_pictures: int = 32,
@@ -101,12 +111,12 @@ class DreamBoothLoRA(ClassPreserving):
         if rank < 1:
             raise PersoError(f"rank is {rank}, but it is at least 1, and usually 4.")
         super().__init__(base, class_word, placeholder_token, 2)
-        self.identifier_token = identifier_token
+        self.identifier_token = identifier_token or usual_identifier(base)
         self.rank = rank
         self.learning_rate = learning_rate
 
         # "<toy>" is read as "sks teddy": two rows of the table, not learned, not saved
-        words = rare_and_class_vectors(base, identifier_token, class_word)
+        words = rare_and_class_vectors(base, self.identifier_token, class_word)
         self.register_buffer("words", words, persistent=False)  # (2, dim)
 
         # A and B, beside every projection of every attention layer
