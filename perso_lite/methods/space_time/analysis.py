@@ -5,11 +5,15 @@ of its hidden units it may use, and how far the bypass goes, can be changed with
 training (`neti.py`); `teaching/neti_panels.py` has sliders for them.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
+from perso_lite.concepts import Concept
 from perso_lite.conditioning.cross_attention import shared_by
 from perso_lite.errors import PersoError
 from perso_lite.method import inference_parameters
@@ -17,6 +21,8 @@ from perso_lite.methods.space_time.encoder import States
 from perso_lite.methods.space_time.hooks import KEY
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.word import SpaceTimeWord
+from perso_lite.methods.space_time.xti import ExtendedTextualInversion
+from perso_lite.training import denoising_losses, draw_batch, prepare
 
 
 def states_by_layer(
@@ -124,3 +130,57 @@ def variance_shares(words: Tensor) -> dict[str, float]:
         name: float(part.square().sum(-1).mean() / whole)
         for name, part in parts.items()
     }
+
+
+@dataclass
+class FixedTimestep:
+    """Stands for a method in `draw_batch`, to draw all pictures at one timestep."""
+
+    method: SpaceTimeWord
+    timestep: int
+
+    @property
+    def base(self) -> StableDiffusionPipeline:
+        """The method's own."""
+        return self.method.base
+
+    def draw_timesteps(
+        self, count: int, num_train_timesteps: int, generator: torch.Generator
+    ) -> Tensor:
+        """The timestep for each picture, (count,)."""
+        return torch.full((count,), self.timestep)
+
+
+def layer_gradients(
+    word: ExtendedTextualInversion,
+    concept: Concept,
+    timesteps: Sequence[int],
+    batch_size: int = 16,
+) -> Tensor:
+    """The loss's gradient for each layer's own vector at several timesteps, twice.
+
+    Of the same word at the same timestep, the two gradients differ only by the pictures
+    and the noise that were drawn: their cosine says how much of a gradient is noise.
+
+    Args:
+        word: XTI, whose vectors are the point at which gradients are taken.
+        concept: its pictures.
+        timesteps: from 0.
+        batch_size: pictures for one gradient (ours: 16).
+
+    Returns:
+        (2, timesteps, layers, dim).
+    """
+    base, examples = word.base, prepare(word, concept)
+    scheduler = DDPMScheduler.from_config(base.scheduler.config)
+    gradients = []
+    for number in range(2 * len(timesteps)):
+        generator = torch.Generator().manual_seed(number)
+        timestep = timesteps[number % len(timesteps)]
+        fixed = FixedTimestep(word, timestep)
+        batch = draw_batch(fixed, examples, scheduler, batch_size, generator)
+        with word.attach(base):
+            states = word.encoder_hidden_states(batch.captions, batch.timesteps)
+            loss = denoising_losses(word, batch, states).mean()
+        gradients.append(torch.autograd.grad(loss, word.table)[0])
+    return torch.stack(gradients).unflatten(0, (2, len(timesteps)))
