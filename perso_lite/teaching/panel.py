@@ -1,13 +1,15 @@
 """A panel: controls above a picture that is redrawn when they change.
 
-It is interactive in JupyterLab and Colab. Its output also contains the picture as a
-plain PNG, shown on pages without a kernel, and the controls' values as text, which
-tests compare. `panels.py` has panels that are ready to use.
+It is interactive in JupyterLab and Colab, with a link below the picture to save it. Its
+output also contains the picture as a plain PNG, shown on pages without a kernel, and
+the controls' values as text, which tests compare. `panels.py` has panels that are ready
+to use.
 """
 
 import base64
 import io
-from collections.abc import Callable, Hashable, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
 from numbers import Real
 from typing import Any
@@ -43,6 +45,8 @@ class Panel(widgets.VBox):
 
     Attributes:
         controls: the widgets by name.
+        picture: the picture, an image widget.
+        save_link: a link below it, which saves the picture as a PNG file.
         error: the exception raised by the latest call of `draw`, or None.
 
     Raises:
@@ -69,7 +73,8 @@ class Panel(widgets.VBox):
         for name, control in controls.items():
             control.description = name.replace("_", " ")
             control.style.description_width = label_width
-        super().__init__([*controls.values(), self.picture])
+        self.save_link = widgets.HTML()
+        super().__init__([*controls.values(), self.picture, self.save_link])
         self._show(self._draw())
         for control in controls.values():
             control.observe(self.refresh, "value")
@@ -94,6 +99,7 @@ class Panel(widgets.VBox):
         # at its own width: a page that enlarges it would blur it
         self.picture.layout.width = f"{Image.open(io.BytesIO(png)).width}px"
         self.picture.value = png
+        self.save_link.value = save_link(png, self.values.values())
 
     def __repr__(self) -> str:
         settings = (f"{name}={value!r}" for name, value in self.values.items())
@@ -128,6 +134,21 @@ def to_png(drawn: Image.Image | Figure) -> bytes:
             "(PIL.Image) or a matplotlib Figure is needed. Is its return missing?"
         )
     return buffer.getvalue()
+
+
+def save_link(png: bytes, values: Iterable[Any]) -> str:
+    """An HTML link that saves a picture; the browser does it without the kernel.
+
+    Args:
+        png: the picture, which the link contains.
+        values: those of the controls; the file is named after them.
+    """
+    name = re.sub(r"[^\w.]+", "-", " ".join(map(str, values)))[:80].strip("-.")
+    data = base64.b64encode(png).decode()
+    return (
+        f'<a download="{name or "picture"}.png" href="data:image/png;base64,{data}" '
+        'style="font-size: 11px; color: gray">save this picture</a>'
+    )
 
 
 def error_picture(error: Exception) -> Image.Image:
@@ -174,6 +195,22 @@ def _plain(value: Any) -> Any:
     """A Python value, floats rounded to 6 digits after the point."""
     value = value.item() if hasattr(value, "item") else value
     return round(value, 6) if isinstance(value, float) else value
+
+
+def span(stops: int, value: tuple[int, int] | None = None) -> widgets.IntRangeSlider:
+    """A slider with two handles, for a range from 0 to `stops`; it fires when released.
+
+    Args:
+        stops: the largest end of the range.
+        value: start and end at first; default: the whole range.
+    """
+    return widgets.IntRangeSlider(
+        value=value or (0, stops),
+        min=0,
+        max=stops,
+        continuous_update=False,
+        layout={"width": "480px", "max_width": "100%"},
+    )
 
 
 def choice(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,9 @@ from perso_lite.teaching.panel import (
     Panel,
     choice,
     error_picture,
+    save_link,
     slider,
+    span,
     text_box,
 )
 
@@ -119,6 +122,53 @@ def test_the_picture_is_shown_at_its_own_width(panel):
     assert panel.picture.layout.width == "3px"
     panel.controls["width"].value = 7
     assert panel.picture.layout.width == "7px"
+
+
+def saved_by(link: str) -> tuple[str, bytes]:
+    """The name and the bytes of the file that a link saves."""
+    pattern = (
+        r'<a download="([^"]+)" href="data:image/png;base64,([^"]+)"[^<>]*>[\w ]+</a>'
+    )
+    name, data = re.fullmatch(pattern, link).groups()
+    return name, base64.b64decode(data)
+
+
+def test_the_link_below_the_picture_saves_what_is_shown(panel):
+    assert panel.children == (
+        *panel.controls.values(),
+        panel.picture,
+        panel.save_link,
+    )
+    assert saved_by(panel.save_link.value) == ("3-red.png", panel.picture.value)
+    panel.controls["width"].value = 7
+    assert saved_by(panel.save_link.value) == ("7-red.png", panel.picture.value)
+
+
+def test_the_link_follows_a_picture_that_changes_without_a_control(bars):
+    colors = ["red"]
+    panel = Panel(
+        lambda width: bars(width, colors[-1]),
+        depends_on=lambda: len(colors),
+        width=slider([3, 4]),
+    )
+    colors.append("blue")
+    panel.refresh()
+    assert saved_by(panel.save_link.value)[1] == panel.picture.value
+    assert picture_of(panel).getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ([], "picture.png"),
+        (["..", "/"], "picture.png"),
+        (['a "<toy>" on\n../snow', 0.5], "a-toy-on-..-snow-0.5.png"),
+        (["ein Bär", (0, 3)], "ein-Bär-0-3.png"),
+        (["x" * 300], "x" * 80 + ".png"),
+    ],
+)
+def test_a_saved_file_is_named_after_the_controls(values, name):
+    assert saved_by(save_link(b"png", values)) == (name, b"png")
 
 
 def test_figures_are_drawn_and_closed():
@@ -223,6 +273,17 @@ def test_a_start_value_that_is_no_number_has_to_be_a_stop():
 def test_controls_fire_when_released():
     assert not slider([1, 2]).continuous_update
     assert not text_box("a").continuous_update
+    assert not span(3).continuous_update
+
+
+def test_a_span_is_a_range_of_steps():
+    control = span(12)
+    assert (control.value, control.min, control.max) == ((0, 12), 0, 12)
+    assert span(12, (3, 5)).value == (3, 5)
+    panel = Panel(lambda steps: Image.new("RGB", (1 + steps[1], 1)), steps=control)
+    control.value = (2, 7)
+    assert repr(panel) == "Panel(steps=(2, 7))"
+    assert picture_of(panel).width == 8
 
 
 def test_few_options_are_buttons_and_many_a_list():
