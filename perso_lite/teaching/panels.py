@@ -9,21 +9,21 @@ Make your own panels in the same way:
 import math
 from collections.abc import Sequence
 from functools import partial
+from textwrap import fill
 
 import numpy as np
-from diffusers import StableDiffusionPipeline
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from perso_lite.attention.layers import Layers
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
-from perso_lite.method import Method, attached, state_of
-from perso_lite.sampling import generate
 from perso_lite.teaching.neti_panels import truncation_explorer
-from perso_lite.teaching.panel import Panel, choice, slider, text_box
+from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
 from perso_lite.teaching.perfusion_panels import gate_explorer, two_gates
+from perso_lite.teaching.prompt_panel import prompt_box
 
 __all__ = [
     "Panel",
@@ -32,6 +32,7 @@ __all__ = [
     "gate_explorer",
     "prompt_box",
     "slider",
+    "span",
     "text_box",
     "training_scrubber",
     "truncation_explorer",
@@ -116,6 +117,7 @@ def training_scrubber(
     steps: Sequence[int],
     pictures: Sequence[Sequence[Image.Image]],
     losses: Sequence[float],
+    labels: Sequence[str] = (),
 ) -> Panel:
     """Show the pictures generated at some steps of a training, and its losses.
 
@@ -124,6 +126,8 @@ def training_scrubber(
         pictures: the pictures generated after each of these steps, the same number of
             pictures per step.
         losses: one loss per step of the training.
+        labels: texts below the pictures of a step, for example their prompts; there
+            may be fewer than pictures.
 
     Raises:
         PersoError: `steps` and `pictures` differ in length, or both are empty.
@@ -135,13 +139,16 @@ def training_scrubber(
         )
     by_step = dict(zip(steps, pictures, strict=True))
     return Panel(
-        lambda step: draw_training(by_step[step], losses, step),
+        lambda step: draw_training(by_step[step], losses, step, labels),
         step=slider(steps, steps[-1]),
     )
 
 
 def draw_training(
-    pictures: Sequence[Image.Image], losses: Sequence[float], step: int
+    pictures: Sequence[Image.Image],
+    losses: Sequence[float],
+    step: int,
+    labels: Sequence[str] = (),
 ) -> Figure:
     """Draw pictures at the left, and the losses with one training step marked.
 
@@ -149,92 +156,34 @@ def draw_training(
         pictures: generated after `step` steps.
         losses: one loss per step of the training; their running mean is drawn too.
         step: the number of training steps to mark.
+        labels: texts below the pictures; there may be fewer than pictures.
     """
     figure = Figure(figsize=(7.6, 3), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(3, 4.6))
+    _draw_grid(left, pictures, labels)
+    _draw_losses(right.subplots(), losses, step)
+    return figure
+
+
+def _draw_grid(
+    figure: SubFigure, pictures: Sequence[Image.Image], labels: Sequence[str]
+) -> None:
     columns = math.ceil(math.sqrt(len(pictures)))
-    grid = left.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False)
+    grid = figure.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False)
     for axis in grid.flat:
-        axis.axis("off")
+        axis.set(xticks=[], yticks=[], frame_on=False)
     for axis, picture in zip(grid.flat, pictures, strict=False):
         axis.imshow(picture, interpolation="nearest")
+    for axis, label in zip(grid.flat, labels, strict=False):
+        axis.set_xlabel(fill(label, 48 // columns), fontsize=7, labelpad=2)
+
+
+def _draw_losses(axis: Axes, losses: Sequence[float], step: int) -> None:
     window = max(1, len(losses) // 10)
     mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     middles = np.arange(len(mean)) + (window + 1) / 2
-    axis = right.subplots()
     axis.plot(range(1, len(losses) + 1), losses, ".", color="0.75", label="each step")
     axis.plot(middles, mean, label=f"mean of {window} steps")
     axis.axvline(step, color="firebrick", label=f"after {step} steps")
     axis.set(xlabel="training step", ylabel="loss", ylim=(0, None))
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small")
-    return figure
-
-
-# -- prompts ---------------------------------------------------------------------------
-
-
-def prompt_box(
-    base: StableDiffusionPipeline,
-    *methods: Method,
-    prompt: str | None = None,
-    placeholder: str = "what should be in the picture?",
-    seeds: Sequence[int] = range(8),
-    guidance_scales: Sequence[float] = (1, 2, 3, 5, 8, 12),
-    num_inference_steps: int = 12,
-) -> Panel:
-    """Type a prompt and see a quick picture.
-
-    Args:
-        base: the pipeline.
-        methods: concepts to attach while generating; further training is noticed.
-        prompt: the start value; default: a photo of the first concept, or of a teddy.
-        placeholder: shown while the prompt box is empty.
-        seeds: stops of the slider.
-        guidance_scales: stops of the slider, which starts at 5 if that is a stop.
-        num_inference_steps: denoising steps; few, for a preview (ours: 12).
-
-    Raises:
-        PersoError: the first picture cannot be generated, for example because two
-            concepts have the same placeholder.
-    """
-    if prompt is None:
-        word = methods[0].placeholder_token if methods else "teddy"
-        prompt = f"a photo of a {word}"
-    start = 5 if 5 in guidance_scales else None
-    return Panel(
-        partial(draw_prompt, base, methods, num_inference_steps=num_inference_steps),
-        depends_on=lambda: tuple(state_of(method) for method in methods),
-        prompt=text_box(prompt, placeholder),
-        seed=slider(seeds),
-        guidance_scale=slider(guidance_scales, start),
-    )
-
-
-def draw_prompt(
-    base: StableDiffusionPipeline,
-    methods: Sequence[Method],
-    prompt: str,
-    seed: int,
-    guidance_scale: float,
-    num_inference_steps: int = 12,
-) -> Image.Image:
-    """One enlarged picture, labeled with its prompt, seed and guidance scale.
-
-    Args:
-        base: the pipeline.
-        methods: concepts to attach while generating.
-        prompt: the prompt.
-        seed: of the noise that the picture starts from.
-        guidance_scale: of classifier-free guidance.
-        num_inference_steps: denoising steps.
-
-    Raises:
-        PersoError: two concepts have the same placeholder, or the prompt is so long
-            that a learned word in it would be cut off.
-    """
-    with attached(base, *methods):
-        (picture,) = generate(
-            base, prompt, (seed,), num_inference_steps, guidance_scale
-        )
-    label = f'"{prompt}", seed {seed}, guidance {guidance_scale:g}'
-    return contact_sheet([SheetRow(label, [picture])], cell=256, label_width=180)

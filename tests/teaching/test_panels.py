@@ -1,21 +1,26 @@
 """Panels ready to use: each control changes the picture."""
 
+import copy
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from transformers import CLIPTokenizer
 
 from perso_lite.attention.record import record_attention
+from perso_lite.base import BASE_FOLDER
 from perso_lite.errors import PersoError
 from perso_lite.method import state_of
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.textual_inversion import TextualInversion
 from perso_lite.sampling import generate
-from perso_lite.teaching import panels
+from perso_lite.teaching import panels, prompt_panel
 from perso_lite.teaching.panel import Panel, to_png
+from perso_lite.teaching.prompt_panel import draw_prompt, unknown_words
 
 PROMPT = "a teddy on a beach"
 
@@ -127,6 +132,33 @@ def test_the_mark_is_at_the_step():
     assert to_png(figure)
 
 
+def test_labels_stand_below_the_pictures_they_belong_to():
+    pictures = filled("red", "blue", "lime")
+    labels = ["a photo of a <toy>", "a <toy> wearing a hat on a beach"]
+    figure = panels.draw_training(pictures, [0.3, 0.2, 0.1], 2, labels)
+    left = figure.subfigs[0].axes
+    assert len(left) == 4
+    shown = [" ".join(axis.get_xlabel().split()) for axis in left]
+    assert shown == [*labels, "", ""]
+    figure.canvas.draw()
+    for axis in left[:2]:
+        below, picture = axis.xaxis.label.get_window_extent(), axis.get_window_extent()
+        assert below.y1 <= picture.y0
+        assert below.width <= 1.5 * picture.width
+
+
+def test_the_scrubber_labels_every_step_alike(monkeypatch):
+    seen, draw = [], panels.draw_training
+    monkeypatch.setattr(
+        panels, "draw_training", lambda *given: seen.append(given[2:]) or draw(*given)
+    )
+    pictures = [filled("red"), filled("cyan")]
+    panel = panels.training_scrubber([0, 2], pictures, [0.3, 0.2], ["a <toy>"])
+    panel.controls["step"].value = 0
+    assert panel.error is None
+    assert seen == [(2, ["a <toy>"]), (0, ["a <toy>"])]
+
+
 def test_the_scrubber_says_when_pictures_are_missing():
     with pytest.raises(PersoError, match="2 steps and 1 sets of pictures"):
         panels.training_scrubber([0, 5], [filled("red")], [0.1] * 5)
@@ -150,7 +182,7 @@ def test_prompt_seed_and_guidance_each_change_the_picture(tiny):
 
 def test_the_prompt_box_draws_what_generate_draws(tiny):
     (expected,) = generate(tiny, PROMPT, (3,), 2, 5.0)
-    drawn = panels.draw_prompt(tiny, [], PROMPT, 3, 5.0, 2)
+    drawn = draw_prompt(tiny, [], PROMPT, 3, 5.0, 2)
     enlarged = expected.resize((256, 256), Image.Resampling.NEAREST)
     x, y = 180, 6  # right of the label
     shown = drawn.crop((x, y, x + 256, y + 256))
@@ -170,6 +202,69 @@ def test_the_prompt_box_draws_a_concept_as_it_is_now(own_tiny):
     assert panel.error is None
     assert panel.picture.value != before
     assert "<toy>" not in own_tiny.tokenizer.get_vocab()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """As much of the shipped base as says which words it knows."""
+    if not BASE_FOLDER.is_dir():
+        pytest.skip("data/base is not there yet")
+    return SimpleNamespace(
+        tokenizer=CLIPTokenizer.from_pretrained(BASE_FOLDER / "tokenizer")
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("a flamingo on a beach", ["flamingo"]),
+        ("A Teddy, a close-up photo of 3 red mugs.", ["mugs"]),
+        ("a flamingo next to a Flamingo and a whale", ["flamingo", "whale"]),
+        ("the teddy's hat", ["teddy's"]),
+        ("a <toy> in the snow", ["<toy>"]),
+        ("", []),
+        ("12 !", []),
+    ],
+)
+def test_words_the_shipped_base_never_read_are_found(shipped, prompt, unknown):
+    assert unknown_words(shipped, prompt) == unknown
+
+
+def test_a_learned_word_is_a_word_of_the_base(shipped):
+    with_word = copy.deepcopy(shipped)
+    with_word.tokenizer.add_tokens(["<toy>"])
+    assert unknown_words(with_word, "a <toy> and a flamingo") == ["flamingo"]
+
+
+def test_nothing_is_said_of_the_words_of_another_base(tiny):
+    assert unknown_words(tiny, "a flamingo on a beach") == []
+
+
+def label_in(prompt, base, monkeypatch):
+    labels, draw = [], prompt_panel.contact_sheet
+
+    def noting(rows, **options):
+        labels.extend(row.label for row in rows)
+        return draw(rows, **options)
+
+    monkeypatch.setattr(prompt_panel, "contact_sheet", noting)
+    draw_prompt(base, [], prompt, 3, 5.0, 1)
+    return labels[0]
+
+
+def test_the_label_names_unknown_words(tiny, shipped, monkeypatch):
+    def of_shipped(base, prompt):
+        return unknown_words(shipped, prompt)
+
+    monkeypatch.setattr(prompt_panel, "unknown_words", of_shipped)
+    settings = "seed 3, guidance 5"
+    for prompt, remark in [
+        ("a flamingo", '("flamingo" is no word of this base)'),
+        ("a whale and a yak", '("whale" and "yak" are no words of this base)'),
+        ("a teddy", ""),
+    ]:
+        label = label_in(prompt, tiny, monkeypatch)
+        assert label.strip() == f'"{prompt}", {settings} {remark}'.strip()
 
 
 def test_a_new_inference_parameter_counts_as_a_change(own_tiny):
