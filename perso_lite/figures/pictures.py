@@ -19,6 +19,7 @@ from perso_lite.figures.style import SMALL, entitle
 from perso_lite.files import write_atomically
 
 INK, PAPER = (32, 32, 32), (255, 255, 255)
+GAP, LINE = 6, 18  # between the pictures of a sheet; height of a line of text
 
 
 @dataclass
@@ -29,11 +30,14 @@ class SheetRow:
         label: text at the left of the row.
         images: the pictures, from left to right; None leaves a cell empty.
         titles: texts above the pictures; there may be fewer than pictures.
+        notes: texts below the pictures, of one or several lines; there may be fewer
+            than pictures.
     """
 
     label: str
     images: list[Image.Image | None]
     titles: list[str] | None = None
+    notes: list[str] | None = None
 
 
 def contact_sheet(
@@ -50,30 +54,45 @@ def contact_sheet(
     Returns:
         One RGB picture.
     """
-    font, gap, line = ImageFont.load_default(size=13), 6, 18
     columns = max(len(row.images) for row in rows)
-    heights = [cell + gap + (line if row.titles else 0) for row in rows]
-    top = 2 * line if title else gap
-    width = label_width + columns * (cell + gap) + gap
-    sheet = Image.new("RGB", (width, top + sum(heights)), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    pen.text((gap, gap), title, INK, ImageFont.load_default(size=16))
-    for row, height in zip(rows, heights, strict=True):
-        for column, words in enumerate(row.titles or []):
-            pen.text((label_width + column * (cell + gap), top), words, INK, font)
-        y = top + height - cell - gap
-        label = wrapped(row.label, font, label_width - 2 * gap)
-        pen.multiline_text((gap, y + gap), label, INK, font)
-        for column, image in enumerate(row.images):
-            if image is not None:
-                # enlarging keeps the model's own pixels visible
-                enlarge = Image.Resampling.NEAREST
-                reduce = Image.Resampling.LANCZOS
-                how = enlarge if image.width < cell else reduce
-                place = (label_width + column * (cell + gap), y)
-                sheet.paste(image.convert("RGB").resize((cell, cell), how), place)
-        top += height
+    width = label_width + columns * (cell + GAP) + GAP
+    title = wrapped(title, _font(16), width - 2 * GAP)
+    top = (2 + title.count("\n")) * LINE if title else GAP
+    sheet = Image.new("RGB", (width, top + sum(_height(r, cell) for r in rows)), PAPER)
+    ImageDraw.Draw(sheet).multiline_text((GAP, GAP), title, INK, _font(16), spacing=2)
+    for row in rows:
+        _draw_row(sheet, row, top, cell, label_width)
+        top += _height(row, cell)
     return sheet
+
+
+def _height(row: SheetRow, cell: int) -> int:
+    notes = max((1 + note.count("\n") for note in row.notes or []), default=0)
+    return cell + GAP + (LINE if row.titles else 0) + notes * LINE
+
+
+def _draw_row(
+    sheet: Image.Image, row: SheetRow, top: int, cell: int, label_width: int
+) -> None:
+    pen, font = ImageDraw.Draw(sheet), _font(13)
+    places = [label_width + i * (cell + GAP) for i in range(len(row.images))]
+    for x, words in zip(places, row.titles or [], strict=False):
+        pen.text((x, top), words, INK, font)
+    top += LINE if row.titles else 0
+    label = wrapped(row.label, font, label_width - 2 * GAP)
+    pen.multiline_text((GAP, top + GAP), label, INK, font)
+    for x, image in zip(places, row.images, strict=True):
+        if image is not None:
+            # enlarging keeps the model's own pixels visible
+            enlarge, reduce = Image.Resampling.NEAREST, Image.Resampling.LANCZOS
+            how = enlarge if image.width < cell else reduce
+            sheet.paste(image.convert("RGB").resize((cell, cell), how), (x, top))
+    for x, note in zip(places, row.notes or [], strict=False):
+        pen.multiline_text((x, top + cell), note, INK, font)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

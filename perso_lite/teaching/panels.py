@@ -20,6 +20,7 @@ from perso_lite.attention.layers import Layers
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
+from perso_lite.teaching.compare_panel import compare
 from perso_lite.teaching.neti_panels import truncation_explorer
 from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
 from perso_lite.teaching.perfusion_panels import gate_explorer, two_gates
@@ -29,6 +30,7 @@ __all__ = [
     "Panel",
     "attention_explorer",
     "choice",
+    "compare",
     "gate_explorer",
     "prompt_box",
     "slider",

@@ -81,7 +81,8 @@ def draw_prompt(
             base, prompt, (seed,), num_inference_steps, guidance_scale
         )
         remark = remark_on_words(base, prompt)
-    label = f'"{prompt}", seed {seed}, guidance {guidance_scale:g} {remark}'
+    label = f'"{prompt}", seed {seed}, guidance {guidance_scale:g}'
+    label += f" ({remark})" if remark else ""
     return contact_sheet([SheetRow(label, [picture])], cell=256, label_width=180)
 
 
@@ -94,7 +95,7 @@ def remark_on_words(base: StableDiffusionPipeline, prompt: str) -> str:
     if not words:
         return ""
     are_no = "is no word" if len(words) == 1 else "are no words"
-    return f"({' and '.join(words)} {are_no} of this base)"
+    return f"{' and '.join(words)} {are_no} of this base"
 
 
 def unknown_words(base: StableDiffusionPipeline, prompt: str) -> list[str]:
@@ -111,4 +112,5 @@ def unknown_words(base: StableDiffusionPipeline, prompt: str) -> list[str]:
     if not all(f"{word}</w>" in tokens for word in world):
         return []
     words = re.findall(r"<[^\s<>]+>|[^\W\d_]+(?:'[^\W\d_]+)?", prompt.lower())
-    return [w for w in dict.fromkeys(words) if w not in world and w not in tokens]
+    known = world | {token for token in tokens if token[0] == "<"}
+    return [word for word in dict.fromkeys(words) if word not in known]

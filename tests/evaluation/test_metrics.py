@@ -4,21 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPModel
+from judge_helpers import left_half, shade, untrained_judges
 
 from perso_lite.__main__ import main
 from perso_lite.commands.evaluate_methods import SCORES, interval_table
 from perso_lite.concepts import load_concept
 from perso_lite.errors import PersoError
 from perso_lite.evaluation.ground_truth import truth_of_prompt
-from perso_lite.evaluation.judges import (
-    ATTRIBUTES,
-    UNKNOWN,
-    AttributeReader,
-    FaceReader,
-    InstanceEncoder,
-    Judges,
-)
+from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN
 from perso_lite.evaluation.metrics import (
     attribute_accuracy,
     clip_image_similarity,
@@ -41,68 +34,9 @@ from perso_lite.methods.textual_inversion import TextualInversion
 PROMPTS = ["a photo of a {}", "a photo of a {} on the beach"]
 
 
-class Told(AttributeReader):
-    """Reads the label of every attribute from the pictures' first pixel."""
-
-    def read(self, pictures):
-        labels = ((pictures[:, 0, 0, 0] + 1) * 50).round().long()
-        return labels[:, None].expand(-1, len(ATTRIBUTES))
-
-
-class FindsLeft(InstanceEncoder):
-    """Finds its subject in the left half of every picture."""
-
-    def find_masks(self, pictures):
-        return left_half(len(pictures))
-
-
-def left_half(count: int) -> torch.Tensor:
-    masks = torch.zeros(count, 1, 128, 128)
-    masks[..., :64] = 1
-    return masks
-
-
-def shade(labels: list[int]) -> torch.Tensor:
-    """Pictures in which `Told` reads these labels."""
-    grey = torch.tensor(labels)[:, None, None, None] / 100
-    return grey.expand(-1, 3, 128, 128).float()
-
-
-def tiny_clip(tokenizer) -> CLIPModel:
-    small = {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    text = {
-        **small,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 24,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    vision = {**small, "image_size": 32, "patch_size": 8}
-    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
-    return CLIPModel(config).eval().requires_grad_(False)
-
-
-def untrained(network: torch.nn.Module) -> torch.nn.Module:
-    """Frozen, with normalized features: else all pictures have the same vector."""
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0  # the statistics of the next batch
-    network.train()(torch.randn(8, 3, 128, 128))
-    return network.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def judges(tiny):
-    """Untrained judges, and a reader that can be told what to read."""
-    torch.manual_seed(0)
-    networks = [untrained(kind()) for kind in (Told, FindsLeft, FaceReader)]
-    return Judges(*networks, tiny_clip(tiny.tokenizer), tiny.tokenizer)
+    return untrained_judges(tiny.tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,32 @@ def test_every_picture_has_its_place():
     assert blue_y > red_y
 
 
+def rows_with_ink(sheet):
+    return np.flatnonzero((np.asarray(sheet) < 128).any(axis=(1, 2)))
+
+
+def test_notes_stand_below_their_row_and_above_the_next():
+    white = [Image.new("RGB", (16, 16), "white")]
+    plain = contact_sheet([SheetRow("", white)] * 2, cell=32)
+    noted = [SheetRow("", white, notes=["one\ntwo"]), SheetRow("", white)]
+    sheet = contact_sheet(noted, cell=32)
+    assert sheet.height == plain.height + 2 * 18
+    ink = rows_with_ink(sheet)
+    assert ink.min() >= 6 + 32 and ink.max() < 6 + 32 + 2 * 18
+    assert sheet.width == plain.width
+
+
+def test_a_long_title_is_broken_and_moves_the_rows_down():
+    red = Image.new("RGB", (16, 16), "red")
+    short, long = (
+        np.asarray(contact_sheet([SheetRow("", [red])], title, cell=32))
+        for title in ("a title", "a title of many words " * 4)
+    )
+    assert long.shape[1] == short.shape[1]
+    first = [np.argwhere((s == (255, 0, 0)).all(-1))[0, 0] for s in (short, long)]
+    assert first[1] > first[0] and (first[1] - first[0]) % 18 == 0
+
+
 def test_labels_are_broken_between_words():
     font = ImageFont.load_default(size=13)
     text = wrapped("a teddy wearing a very tall hat", font, 80)
