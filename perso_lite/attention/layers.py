@@ -41,3 +41,27 @@ def choose_layers(
             f"list of positions from 0 to {len(layers) - 1}."
         )
     return chosen
+
+
+def layers_by_label(
+    layers: list[CrossAttentionLayer], height: int, width: int
+) -> dict[str, Layers]:
+    """Selections by label: all layers, those of one map size, single ones.
+
+    Args:
+        layers: to choose from.
+        height: of the latents.
+        width: of the latents.
+
+    Returns:
+        Labels such as "all", "16 px" and "layer 6 (mid, 4 px)"; the values are for
+        `choose_layers`.
+    """
+    rows = {layer.position: layer.size(height, width)[0] for layer in layers}
+    by_size = {f"{n} px": n for n in sorted(set(rows.values()), reverse=True)}
+    single = {
+        f"layer {i} ({layer.side}, {rows[i]} px)": (i,)
+        for layer in layers
+        for i in [layer.position]
+    }
+    return {"all": None, **by_size, **single}

@@ -78,6 +78,9 @@ def inject_prompts(
     pipe: StableDiffusionPipeline,
     prompts_by: Mapping[tuple[Layers, tuple[int, int] | None], str],
     guided: bool | None = None,
+    *,
+    keys: bool = True,
+    values: bool = True,
 ) -> Iterator[None]:
     """Inside, chosen layers read another prompt during chosen steps.
 
@@ -90,13 +93,15 @@ def inject_prompts(
             (positions as a tuple), steps are (first, last + 1); None: all of them.
             Where two entries overlap, the later one counts.
         guided: as in `record_attention`.
+        keys: whether the layers make their keys (where) of the other prompt.
+        values: whether they make their values (what) of it.
 
     Raises:
-        PersoError: no prompts, a prompt so long that a learned word in it would be cut
-            off, or steps that are no range; within a U-Net call, layers that do not
-            exist, or as for `record_attention`.
+        PersoError: no prompts, neither keys nor values, a prompt so long that a learned
+            word in it would be cut off, or steps that are no range; within a U-Net
+            call, layers that do not exist, or as for `record_attention`.
     """
-    _check_injection(prompts_by)
+    _check_injection(prompts_by, keys or values)
     layers = cross_attention_layers(pipe.unet)
     with torch.no_grad():
         states_by = {
@@ -113,7 +118,9 @@ def inject_prompts(
                     return _replaced(tracker, states, others)
             return states
 
-        with rewritten_text(pipe.unet, rewrite, rewrite):
+        with rewritten_text(
+            pipe.unet, rewrite if keys else None, rewrite if values else None
+        ):
             yield
 
 
@@ -124,8 +131,13 @@ def _replaced(tracker: UNetCallTracker, states: Tensor, others: Tensor) -> Tenso
     return states
 
 
-def _check_injection(prompts_by: Mapping[tuple, str]) -> None:
+def _check_injection(prompts_by: Mapping[tuple, str], anything: bool) -> None:
     example = 'Say for example {("mid", (0, 8)): "a red car"}.'
+    if not anything:
+        raise PersoError(
+            "inject_prompts() was given neither keys nor values to inject. Leave out "
+            "keys=False or values=False."
+        )
     if not prompts_by:
         raise PersoError(f"inject_prompts() was given no prompts. {example}")
     for _, steps in prompts_by:

@@ -1,4 +1,7 @@
-"""Panels ready to use: attention maps, training steps, a prompt box, gates, truncation.
+"""Panels ready to use.
+
+Attention maps, training steps, a prompt box, a comparison, patched prompts, gates,
+truncation.
 
 Each combines a plain function that draws a picture with controls for its arguments.
 Make your own panels in the same way:
@@ -16,13 +19,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
-from perso_lite.attention.layers import Layers
+from perso_lite.attention.layers import Layers, layers_by_label
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
 from perso_lite.teaching.compare_panel import compare
 from perso_lite.teaching.neti_panels import truncation_explorer
 from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
+from perso_lite.teaching.patching_panel import prompt_patching
 from perso_lite.teaching.perfusion_panels import gate_explorer, two_gates
 from perso_lite.teaching.prompt_panel import prompt_box
 
@@ -33,6 +37,7 @@ __all__ = [
     "compare",
     "gate_explorer",
     "prompt_box",
+    "prompt_patching",
     "slider",
     "span",
     "text_box",
@@ -99,17 +104,8 @@ def draw_attention(
 
 
 def layer_choices(maps: AttentionMaps) -> dict[str, Layers]:
-    """Selections of layers by label: all layers, those of one map size, single ones."""
-    size = maps.tokens().shape[-2:]
-    rows = {layer.position: layer.size(*size)[0] for layer in maps.layers}
-    by_size = {f"{n} px": n for n in sorted(set(rows.values()), reverse=True)}
-    single = {
-        f"layer {layer.position} ({layer.side}, {rows[layer.position]} px)": [
-            layer.position
-        ]
-        for layer in maps.layers
-    }
-    return {"all": None, **by_size, **single}
+    """The layers of a recording by label; see `layers_by_label`."""
+    return layers_by_label(maps.layers, *maps.tokens().shape[-2:])
 
 
 # -- training --------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import pytest
 
 from perso_lite import PersoError
-from perso_lite.attention.layers import choose_layers
+from perso_lite.attention.layers import choose_layers, layers_by_label
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 
 
@@ -20,3 +20,17 @@ def test_layers_are_chosen_by_side_name_rows_and_position(tiny):
     for nonsense in ("left", 5, (0, 16), ()):
         with pytest.raises(PersoError, match="No cross-attention layers answer to"):
             positions(nonsense)
+
+
+def test_every_label_chooses_layers(tiny):
+    layers = cross_attention_layers(tiny.unet)
+    chosen = {
+        label: [layer.position for layer in choose_layers(layers, which, 16, 24)]
+        for label, which in layers_by_label(layers, 16, 24).items()
+    }
+    assert list(chosen)[:5] == ["all", "16 px", "8 px", "4 px", "2 px"]
+    assert chosen["all"] == list(range(16))
+    assert sorted(i for n in (16, 8, 4, 2) for i in chosen[f"{n} px"]) == chosen["all"]
+    single = {k: v for k, v in chosen.items() if k.startswith("layer ")}
+    assert single["layer 6 (mid, 2 px)"] == [6]
+    assert [v for (v,) in single.values()] == chosen["all"]

@@ -118,6 +118,17 @@ def test_a_probe_acts_where_and_when_it_says(tiny):
     assert text_read(2, {((2, 3), None): dog}) == [dog, dog, dog]
 
 
+def test_a_probe_of_keys_or_values_is_the_swap_of_keys_or_values(tiny):
+    everywhere = {(None, None): "a dog"}
+    for keys, values in ((True, False), (False, True)):
+        with inject_prompts(tiny, everywhere, keys=keys, values=values):
+            injected = draw(tiny)
+        given = {"keys": "a dog"} if keys else {"values": "a dog"}
+        with swap_keys_values(tiny, **given):
+            assert torch.equal(draw(tiny), injected)
+        assert not torch.equal(injected, draw(tiny, "a dog"))
+
+
 def test_mistakes_in_exchanging_are_answered_in_a_sentence(tiny):
     with (
         pytest.raises(PersoError, match="neither keys nor values"),
@@ -125,6 +136,11 @@ def test_mistakes_in_exchanging_are_answered_in_a_sentence(tiny):
     ):
         pass
     with pytest.raises(PersoError, match="no prompts"), inject_prompts(tiny, {}):
+        pass
+    with (
+        pytest.raises(PersoError, match="neither keys nor values"),
+        inject_prompts(tiny, {("mid", None): "a dog"}, keys=False, values=False),
+    ):
         pass
     for steps in ((3, 3), (-1, 2), (1,)):
         wrong = {("mid", steps): "a dog"}
