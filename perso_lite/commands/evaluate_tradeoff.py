@@ -10,6 +10,7 @@ beside the class prior and the oracle.
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -84,15 +85,14 @@ def perfusion_points(
 
 
 def other_points(
-    base: StableDiffusionPipeline, concept: Concept, folder: Path
+    name: str, base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
-    """The methods without inference parameters, at several training lengths."""
-    for name, lengths in LENGTHS.items():
-        method = METHODS[name](base, concept.class_word, concept.placeholder_token)
-        for step in fit(method, concept, max(lengths)):
-            if step.index + 1 in lengths:
-                yield f"{name} {step.index + 1}", [method]
-        method.save(folder / f"{concept.name}-{name}.safetensors")
+    """A method without inference parameters, at several training lengths."""
+    method = METHODS[name](base, concept.class_word, concept.placeholder_token)
+    for step in fit(method, concept, max(LENGTHS[name])):
+        if step.index + 1 in LENGTHS[name]:
+            yield f"{name} {step.index + 1}", [method]
+    method.save(folder / f"{concept.name}-{name}.safetensors")
 
 
 def one_room_points(
@@ -123,8 +123,8 @@ Points = Callable[[StableDiffusionPipeline, Concept, Path], Iterator[Point]]
 POINTS: dict[str, Points] = {
     "ends": end_points,
     "perfusion": perfusion_points,
-    "others": other_points,
-    "one room": one_room_points,
+    **{name: partial(other_points, name) for name in LENGTHS},
+    "one_room": one_room_points,
 }
 
 
@@ -216,7 +216,10 @@ def main(argv: list[str] | None = None) -> None:
 def measure(
     options: argparse.Namespace, groups: Mapping[str, Points], result: str
 ) -> None:
-    """Measure all toys; one JSON file per part, so an interrupted run can continue."""
+    """Measure all toys; one JSON file per part, so an interrupted run can continue.
+
+    The groups that are measured for all toys are gathered in `result`.
+    """
     options.out.mkdir(parents=True, exist_ok=True)
     base, judges = load_base(options.base), load_judges()
     for group in options.groups:
@@ -226,8 +229,12 @@ def measure(
                 concept = load_concept(name)
                 points = measured(base, judges, concept, groups[group], options)
                 write_atomically(path, json.dumps(points).encode())
-    if all((options.out / f"{n}-{g}.json").exists() for n in toys() for g in groups):
-        write_atomically(options.out / result, gathered(options.out, groups).encode())
+    complete = [
+        group
+        for group in groups
+        if all((options.out / f"{name}-{group}.json").exists() for name in toys())
+    ]
+    write_atomically(options.out / result, gathered(options.out, complete).encode())
 
 
 def gathered(folder: Path, groups: Iterable[str] = POINTS) -> str:

@@ -24,14 +24,18 @@ def small(monkeypatch):
     monkeypatch.setattr(tradeoff, "PERFUSION_STEPS", 2)
     monkeypatch.setattr(tradeoff, "EARLY", 1)
     monkeypatch.setattr(tradeoff, "BETAS", (0.65,))
+    monkeypatch.setattr(tradeoff, "FEW_BETAS", (0.65,))
     monkeypatch.setattr(tradeoff, "LENGTHS", {"textual_inversion": (1, 2)})
+    cheap = ("ends", "perfusion", "textual_inversion", "one_room")
+    points = {group: tradeoff.POINTS[group] for group in cheap}
+    monkeypatch.setattr(tradeoff, "POINTS", points)
 
 
 @pytest.mark.slow
 def test_the_tradeoff_is_measured_part_by_part_and_gathered(small, base, tmp_path):
     options = ["tradeoff", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
-    evaluate.main([*options, "--groups", "ends"])
-    assert not (tmp_path / "tradeoff.json").exists()
+    evaluate.main([*options, "--groups", "ends", "--concepts", "dotty-teddy"])
+    assert load_results(tmp_path / "tradeoff.json") == {}  # a toy is missing
     (tmp_path / "star-rocket-ends.json").touch()  # what is there is not done again
     written = (tmp_path / "dotty-teddy-ends.json").read_text()
     (tmp_path / "star-rocket-ends.json").write_text(written)
@@ -41,6 +45,7 @@ def test_the_tradeoff_is_measured_part_by_part_and_gathered(small, base, tmp_pat
     assert list(found) == [
         "class prior", "oracle", "perfusion local 0.65", "perfusion global 0.65",
         "perfusion trained 0.65", "textual_inversion 1", "textual_inversion 2",
+        "one room, perfusion local 0.65", "one room, perfusion trained 0.65",
     ]  # fmt: skip
     for point, scores in found.items():
         assert [len(v) for v in scores["instance"]] == [2, 2], point
