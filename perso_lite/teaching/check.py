@@ -2,7 +2,8 @@
 
 Each exercise has a checker named after its solution, `check.inject(inject)`. It calls
 the answer with random input whose sizes all differ. Read the facts from left to right:
-if an early one fails, a later one often fails with it. A wrong answer never raises.
+if an early one fails, a later one often fails with it. Below them is one number that
+differs. A wrong answer never raises.
 
 Also here: `prediction` compares a prediction with the measured value, and `same` checks
 whether a cell's code is still the library's own.
@@ -61,7 +62,8 @@ def guided_noise(mine: Callable) -> Facts:
 def intersection_over_union(mine: Callable) -> Facts:
     """Check the overlap of a heat map with a mask."""
     (heat,) = numbers((5, 8))
-    heat = heat.abs() / 100  # small: many words share the attention
+    heat = (heat.abs() + 0.5) / 100  # small: many words share the attention
+    heat[0, 0] = heat.max() / 2  # reaches half of it, too
     block, mask = torch.zeros(5, 8), torch.zeros(5, 8, dtype=torch.bool)
     block[1:4, 2:7], mask[:3, :4] = 0.02, True  # the same for any threshold
     everywhere = torch.ones_like(mask)
@@ -95,7 +97,7 @@ def leaked_share(mine: Callable) -> Facts:
 def inject(mine: Callable) -> Facts:
     """Check that the vector of a new word is put at the word's positions."""
     embeddings, vector = numbers((3, 5, 7), (7,))
-    input_ids = torch.tensor([[0, 9, 2, 3, 1], [0, 4, 9, 9, 1], [0, 2, 3, 4, 1]])
+    input_ids = torch.tensor([[0, 9, 2, 3, 11], [0, 4, 9, 9, 11], [0, 2, 3, 4, 11]])
     here = input_ids == 9  # twice in the second prompt, not at all in the third
     given = embeddings.clone()
     answer = as_tensor(mine(given, input_ids.clone(), 9, vector.requires_grad_()))
@@ -139,13 +141,14 @@ def noisy_latents(mine: Callable) -> Facts:
 def gate(mine: Callable) -> Facts:
     """Check the gate, a sigmoid of the similarity."""
     similarity, beta, tau = torch.linspace(-0.5, 1.5, 15).view(3, 5), 0.65, 0.15
+    others = (0.35, 0.4)  # a gate with other parameters
     middle, far = torch.full((3, 5), beta), torch.tensor([[-9.0, 9.0]])
     at_beta, at_the_ends = ask(mine, middle, beta, tau), ask(mine, far, beta, tau)
     ends_right = (at_the_ends - torch.tensor([[0.0, 1.0]])).abs().max() < 0.01
     return {
         "half open at beta": close(at_beta, torch.full((3, 5), 0.5)),
         "shut far below, open far above": bool(ends_right),
-        "tau says how soft": agrees(mine, solutions.gate, similarity, beta, tau),
+        "tau says how soft": agrees(mine, solutions.gate, similarity, *others),
     }
 
 
@@ -174,7 +177,7 @@ def waves(mine: Callable) -> Facts:
     here, there = (ask(mine, p, frequencies) for p in (points, points + shift))
     return {
         "length one": close(here.norm(dim=1), torch.ones(5)),
-        "likeness depends on the difference": close(here @ here.T, there @ there.T),
+        "likeness depends on the difference": close(here @ here.mT, there @ there.mT),
         "first sines, then cosines": agrees(mine, solutions.waves, points, frequencies),
     }
 

@@ -1,13 +1,14 @@
 """The basis of the checkers in `check.py`: how an exercise's answer is checked.
 
-A checker tests three facts about an answer and prints the results. A wrong answer
-never raises.
+A checker tests three facts about an answer and prints the results, and for a fact that
+fails one number that differs. A wrong answer never raises.
 """
 
 import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,30 @@ from torch import Tensor
 from perso_lite.errors import PersoError
 from perso_lite.teaching import solutions
 
-Facts = dict[str, bool]  # a short description of each fact, and whether it holds
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A fact that does not hold: it is false, and can name a number that differs."""
+
+    answer: Tensor
+    wanted: Tensor
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        yours, wanted = self.answer, self.wanted
+        if yours.shape != wanted.shape:
+            shapes = tuple(yours.shape), tuple(wanted.shape)
+            return f"yours has shape {shapes[0]}, expected is {shapes[1]}"
+        place = tuple((~_nearly_equal(yours, wanted)).nonzero()[0].tolist())
+        numbers = [f"{tensor[place].item():.5g}" for tensor in (yours, wanted)]
+        where = f"at {list(place)} " if place else ""
+        return f"{where}yours is {numbers[0]}, expected is {numbers[1]}"
+
+
+# a short description of each fact, and whether it holds
+Facts = dict[str, bool | Difference]
 
 
 def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], None]:
@@ -37,6 +61,7 @@ def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], Non
             print(f"✗ your function stopped with {type(reason).__name__}: {first_line}")
         else:
             print("  ".join(f"{'✓' if facts[fact] else '✗'} {fact}" for fact in facts))
+            print_difference(facts)
             if is_provided(mine, name):
                 print("this is still the provided solution")
 
@@ -44,6 +69,14 @@ def checker(find_facts: Callable[[Callable], Facts]) -> Callable[[Callable], Non
     check.__doc__ = find_facts.__doc__
     check.facts = find_facts
     return check
+
+
+def print_difference(facts: Facts) -> None:
+    """Print where the answer differs, for the first fact that shows it."""
+    for fact, holds in facts.items():
+        if isinstance(holds, Difference):
+            print(f"  {fact}? {holds}")
+            return
 
 
 def is_provided(mine: Callable, name: str) -> bool:
@@ -63,7 +96,7 @@ def is_provided(mine: Callable, name: str) -> bool:
     return bool(returns) and f"solutions.{name}(" in ast.unparse(returns[0])
 
 
-def agrees(mine: Callable, solution: Callable, *given: Any) -> bool:
+def agrees(mine: Callable, solution: Callable, *given: Any) -> bool | Difference:
     """Whether a function and the solution return the same for `given`, up to rounding.
 
     Raises:
@@ -100,9 +133,15 @@ def as_tensor(answer: Any) -> Tensor:
     return torch.as_tensor(answer).float()
 
 
-def close(answer: Tensor, wanted: Tensor) -> bool:
+def close(answer: Tensor, wanted: Tensor) -> bool | Difference:
     """Whether two tensors have the same shape and, up to rounding, equal numbers."""
-    return answer.shape == wanted.shape and torch.allclose(answer, wanted, atol=1e-5)
+    if answer.shape == wanted.shape and bool(_nearly_equal(answer, wanted).all()):
+        return True
+    return Difference(answer, wanted)
+
+
+def _nearly_equal(answer: Tensor, wanted: Tensor) -> Tensor:
+    return torch.isclose(answer, wanted, atol=1e-5)
 
 
 def numbers(*shapes: tuple[int, ...]) -> list[Tensor]:

@@ -1,0 +1,147 @@
+"""Answers that are right and written otherwise than the solution; some in place."""
+
+import torch
+
+from perso_lite.methods.perfusion.rank_one import gated
+
+
+def own_attention(queries, keys, values):
+    weights = torch.softmax(queries @ keys.T / queries.shape[-1] ** 0.5, -1)
+    return torch.einsum("pt,tv->pv", weights, values)
+
+
+def attention_by_torch(queries, keys, values):
+    return torch.nn.functional.scaled_dot_product_attention(queries, keys, values)
+
+
+def attention_by_position(queries, keys, values):
+    rows = []
+    for query in queries:
+        weights = (keys @ query / len(query) ** 0.5).exp()
+        rows.append(weights / weights.sum() @ values)
+    return torch.stack(rows)
+
+
+def own_guidance(unprompted, prompted, guidance_scale):
+    prompted -= unprompted  # changes its input, which is allowed
+    return unprompted + prompted * guidance_scale
+
+
+def mixed_guidance(unprompted, prompted, guidance_scale):
+    return (1 - guidance_scale) * unprompted + guidance_scale * prompted
+
+
+def overlap_of_counts(heat, mask):
+    heat /= heat.max()
+    on = heat >= 0.5
+    both = int(on[mask].sum())
+    return both / (int(on.sum()) + int(mask.sum()) - both)
+
+
+def overlap_of_products(heat, mask):
+    on, mask = (2 * heat >= heat.amax()).float(), mask.float()
+    return (on * mask).sum() / torch.maximum(on, mask).sum()
+
+
+def own_injection(embeddings, input_ids, placeholder_id, vector):
+    embeddings = embeddings.clone()
+    embeddings[input_ids == placeholder_id] = vector
+    return embeddings
+
+
+def mixed_injection(embeddings, input_ids, placeholder_id, vector):
+    here = (input_ids == placeholder_id).float().unsqueeze(-1)
+    return embeddings * (1 - here) + here * vector
+
+
+def noise_in_place(latents, noise, alpha_bar):
+    signal = alpha_bar.view(-1, 1, 1, 1)
+    latents *= signal.sqrt()
+    return latents.addcmul_((1 - signal) ** 0.5, noise)
+
+
+def noise_by_picture(latents, noise, alpha_bar):
+    mixed = [
+        a**0.5 * z + (1 - a) ** 0.5 * eps
+        for z, eps, a in zip(latents, noise, alpha_bar.tolist(), strict=True)
+    ]
+    return torch.stack(mixed)
+
+
+def own_leak(heat, mask):
+    return 1 - (heat * mask).sum().item() / heat.sum().item()
+
+
+def leak_left_over(heat, mask):
+    return torch.where(mask, 0, heat / heat.sum()).sum()
+
+
+def own_rest(states, target_input, inverse):
+    parameters = torch.tensor([0.65]), torch.tensor([0.15])
+    return gated(states, target_input[None], inverse, *parameters)[0]
+
+
+def projected_rest(states, target_input, inverse):
+    share = inverse @ target_input / (target_input @ inverse @ target_input)
+    return states @ (torch.eye(len(share)) - torch.outer(share, target_input))
+
+
+def own_gate(similarity, beta, tau):
+    return 1 / (1 + torch.exp((beta - similarity) / tau))
+
+
+def gate_by_tanh(similarity, beta, tau):
+    return 0.5 + 0.5 * ((similarity - beta) / (2 * tau)).tanh()
+
+
+def own_waves(points, frequencies):
+    angles = torch.einsum("nc,wc->nw", points, frequencies)
+    both = torch.stack([angles.sin(), angles.cos()], 1).flatten(1)
+    return both / len(frequencies) ** 0.5
+
+
+def waves_by_point(points, frequencies):
+    rows = []
+    for point in points:
+        angles = frequencies @ point
+        features = torch.cat((torch.sin(angles), torch.cos(angles)))
+        rows.append(features / features.square().sum().sqrt())
+    return torch.stack(rows)
+
+
+def own_cut(hidden, kept):
+    for row, k in zip(hidden, kept.tolist(), strict=True):
+        row[k:] = 0
+    return hidden
+
+
+def counted_units(hidden, kept):
+    number = torch.ones_like(hidden).cumsum(1)
+    return torch.where(number <= kept.unsqueeze(1), hidden, 0)
+
+
+def own_bypass(state, bypass, alpha):
+    ratio = state.norm(dim=-1) / bypass.norm(dim=-1)
+    return state + (alpha * ratio)[:, None] * bypass
+
+
+def bypass_by_row(state, bypass, alpha):
+    rows = []
+    for h, b in zip(state, bypass, strict=True):
+        rows.append(h + alpha * (h @ h).sqrt() * b / (b @ b).sqrt())
+    return torch.stack(rows)
+
+
+RIGHT = {
+    "cross_attention": [own_attention, attention_by_torch, attention_by_position],
+    "guided_noise": [own_guidance, mixed_guidance, torch.lerp],
+    "intersection_over_union": [overlap_of_counts, overlap_of_products],
+    "leaked_share": [own_leak, leak_left_over],
+    "inject": [own_injection, mixed_injection],
+    "noisy_latents": [noise_in_place, noise_by_picture],
+    "gate": [own_gate, gate_by_tanh],
+    "rest": [own_rest, projected_rest],
+    "waves": [own_waves, waves_by_point],
+    "first_units": [own_cut, counted_units],
+    "bypassed": [own_bypass, bypass_by_row],
+}
