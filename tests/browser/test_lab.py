@@ -38,6 +38,12 @@ pictures = [[picture], [picture.rotate(90)], [picture.rotate(180)]]
 training_scrubber([0, 10, 20], pictures, [1 / step for step in range(1, 21)])""",
     """from perso_lite.teaching.panels import prompt_box
 prompt_box(base, num_inference_steps=2)""",
+    """from perso_lite.teaching.panels import compare
+learned = perso_lite.TextualInversion(base, "dog", "<toy>")
+choices = {"the class": [], "learned": learned}
+compare(base, choices, num_inference_steps=1)""",
+    """from perso_lite.teaching.panels import prompt_patching
+prompt_patching(base, "a cat on snow", "a dog", num_inference_steps=2)""",
 )
 
 GATE = """import torch
@@ -54,7 +60,7 @@ truncation_explorer(base, toy, num_inference_steps=2)"""
 
 @pytest.fixture(scope="module")
 def small(lab, tiny_folder):
-    """A small notebook with four panels, run; its name."""
+    """A small notebook with six panels, run; its name."""
     notebook = notebook_of(tiny_folder, *CELLS)
     nbclient.NotebookClient(notebook, timeout=120, store_widget_state=False).execute()
     nbformat.write(notebook, lab.folder / "small.ipynb")
@@ -153,9 +159,30 @@ def test_a_slider_moves_every_kind_of_panel(page, lab, small):
     lab.run_all(page, seconds=120)
     check_page(page)
     panels = live_panels(page)
-    assert len(panels) == 4
+    assert len(panels) == 6
     for panel in panels:
         check_panel(page, panel)
+    check_page(page)
+
+
+def test_the_link_saves_the_picture_that_is_shown(page, lab, tiny_folder):
+    nbformat.write(notebook_of(tiny_folder, CELLS[0]), lab.folder / "link.ipynb")
+    lab.open(page, "link.ipynb")
+    lab.run_all(page, seconds=120)
+    (panel,) = live_panels(page)
+    names = []
+    for _ in range(2):
+        with page.expect_download() as download:
+            panel.get_by_text("save this picture").click()
+        names.append(download.value.suggested_filename)
+        saved = download.value.path().read_bytes()
+        assert saved.hex() == panel.locator("img").evaluate(BYTES)
+        panel.get_by_text("blue").click()
+        page.wait_for_function(
+            "link => link.download == '60-blue.png'",
+            arg=panel.locator("a").element_handle(),
+        )
+    assert names == ["60-red.png", "60-blue.png"]
     check_page(page)
 
 
@@ -181,7 +208,7 @@ def test_the_word_follows_its_truncation(page, lab, tiny_folder):
 
 
 def test_a_fresh_clone_shows_the_saved_pictures(page, lab, small):
-    assert len(saved_panels(lab.folder / small)) == 4
+    assert len(saved_panels(lab.folder / small)) == 6
     check_static(page, lab, small)
 
 
