@@ -184,10 +184,16 @@ def a_long_cell(notebook):
     notebook.cells[3].source = "\n\n".join("plot()" for _ in range(21))
 
 
-@breaks(rules.short_cells, "9 lines or more")
+@breaks(rules.short_cells, "11 lines or more")
 def many_longish_cells(notebook):
     for _, cell in rules.numbered(notebook, "code"):
-        cell.source = "\n".join("plot()" for _ in range(9))
+        cell.source = "\n".join("plot()" for _ in range(11))
+
+
+@breaks(rules.short_cells, "61 cells; 60 are the most")
+def too_many_cells(notebook):
+    missing = 61 - len(notebook.cells)
+    notebook.cells += [new_markdown_cell("More.") for _ in range(missing)]
 
 
 @breaks(rules.narrow_lines, "Cell 4 has a line of 89 columns")
