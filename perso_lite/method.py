@@ -23,7 +23,12 @@ from torch import Tensor, nn
 from perso_lite import __version__
 from perso_lite.base import base_name, encode_prompts, fingerprint
 from perso_lite.concepts import TEMPLATES, Concept
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
+from perso_lite.conditioning.tokens import (
+    LearnedTokens,
+    as_read,
+    check_placeholder,
+    token_names,
+)
 from perso_lite.errors import PersoError
 from perso_lite.files import write_tensors
 
@@ -145,7 +150,8 @@ class Method(nn.Module):
         """
         neutral = [template.format(self.placeholder_token) for template in TEMPLATES]
         own = concept.captions or [""] * len(concept.images)
-        return [[text] if self.placeholder_token in text else neutral for text in own]
+        token = self.placeholder_token
+        return [[text] if token in as_read(text) else neutral for text in own]
 
     def draw_timesteps(
         self, count: int, num_train_timesteps: int, generator: torch.Generator

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.base import encode_prompts
+from perso_lite.errors import check_finite
 
 
 @torch.no_grad()
@@ -26,10 +27,10 @@ def generate(
 ) -> list[Image.Image] | Tensor:
     """Draw every prompt with every seed.
 
-    A picture depends on its prompt and seed alone: its noise comes from a CPU
-    generator of its own, whatever the device and the rest of the batch. The pictures
-    are those of `base(prompt, generator=...)`, for schedulers that add no noise (DDIM,
-    PNDM, DPM-Solver and the like).
+    A picture depends on its prompt and seed alone: all its noise, also what some
+    schedulers add in each step, comes from a CPU generator of its own, whatever the
+    device and the rest of the batch. The pictures are those of
+    `base(prompt, generator=torch.Generator().manual_seed(seed))`.
 
     Args:
         base: a pipeline, with or without concepts attached.
@@ -48,22 +49,25 @@ def generate(
         (prompts * seeds, 3, height, width) in [0, 1].
 
     Raises:
-        PersoError: a prompt is so long that a learned word in it would be cut off.
+        PersoError: a prompt is so long that a learned word in it would be cut off, or
+            the guidance scale is not a finite number.
     """
+    check_finite("guidance_scale", guidance_scale)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     guided = guidance_scale > 1
     states = encode_prompts(base, prompts)  # (prompts, tokens, dim)
     states = states.repeat_interleave(len(seeds), dim=0)  # (pictures, tokens, dim)
     null_state = encode_prompts(base, [negative_prompt]) if guided else None
-    latents = torch.cat([starting_noise(base, seed) for seed in seeds])
-    latents = latents.repeat(len(prompts), 1, 1, 1)  # (pictures, 4, height, width)
+    generators = [torch.Generator().manual_seed(s) for _ in prompts for s in seeds]
 
     pictures, settings = [], (null_state, num_inference_steps, guidance_scale)
-    batches = [part.split(batch_size) for part in (states, latents)]
-    steps = len(batches[0]) * num_inference_steps
+    parts = states.split(batch_size)
+    steps = len(parts) * num_inference_steps
     with tqdm(total=steps, desc="drawing", disable=not progress) as bar:
-        for batch_states, noise in zip(*batches, strict=True):
-            for latest in denoise(base, batch_states, noise, *settings):
+        for index, part in enumerate(parts):
+            own = generators[index * batch_size :][: len(part)]
+            noise = torch.cat([noise_from(base, generator) for generator in own])
+            for latest in denoise(base, part, noise, *settings, own):
                 bar.update()
                 denoised = latest
             decoded = base.vae.decode(denoised / base.vae.config.scaling_factor).sample
@@ -73,10 +77,15 @@ def generate(
 
 def starting_noise(base: StableDiffusionPipeline, seed: int) -> Tensor:
     """The latent noise of a seed, (1, channels, height, width) of the latents."""
+    return noise_from(base, torch.Generator().manual_seed(seed))
+
+
+def noise_from(base: StableDiffusionPipeline, generator: torch.Generator) -> Tensor:
+    """The latent noise that a CPU generator gives next, as `starting_noise`."""
     size = base.unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     shape = (1, base.unet.config.in_channels, height, width)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(shape, generator=generator)
     return noise.to(base.device, base.unet.dtype)
 
 
@@ -88,6 +97,7 @@ def denoise(
     null_state: Tensor | None,
     num_inference_steps: int,
     guidance_scale: float,
+    generators: list[torch.Generator] | None = None,
 ) -> Iterator[Tensor]:
     """Turn noise into latents of pictures, step by step.
 
@@ -99,6 +109,8 @@ def denoise(
             guidance.
         num_inference_steps: denoising steps.
         guidance_scale: weight of classifier-free guidance.
+        generators: one per picture, for schedulers that add noise in each step;
+            default: PyTorch's own.
 
     Yields:
         The latents after each step, (pictures, channels, height, width).
@@ -108,6 +120,7 @@ def denoise(
     if null_state is not None:
         states = torch.cat([null_state.expand_as(states), states])
     latents = latents * scheduler.init_noise_sigma
+    extra = base.prepare_extra_step_kwargs(generators, eta=0.0)  # what it accepts
     for timestep in scheduler.timesteps:
         repeated = latents if null_state is None else torch.cat([latents, latents])
         repeated = scheduler.scale_model_input(repeated, timestep)
@@ -115,5 +128,5 @@ def denoise(
         if null_state is not None:
             unprompted, prompted = noise.chunk(2)
             noise = unprompted + guidance_scale * (prompted - unprompted)
-        latents = scheduler.step(noise, timestep, latents).prev_sample
+        latents = scheduler.step(noise, timestep, latents, **extra).prev_sample
         yield latents

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from perso_lite.base import check_length, picture_size
 from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
+from perso_lite.errors import PersoError, check_finite
 from perso_lite.files import check_writable
 from perso_lite.method import Method
 
@@ -100,14 +101,18 @@ def fit(
 
     Raises:
         PersoError: a checkpoint that cannot be written, read, or is of another
-            method, base or setting.
+            method, base or setting; a learning rate or a loss that is not a finite
+            number.
         KeyboardInterrupt: says where the last checkpoint is.
     """
     base, done, last_kept = method.base, 0, resume
     if checkpoint is not None:
         check_writable(checkpoint)
     method.to(base.device)
-    optimizer = torch.optim.AdamW(method.parameter_groups())
+    groups = method.parameter_groups()
+    for group in groups:
+        check_finite("learning_rate", group["lr"], least=0)
+    optimizer = torch.optim.AdamW(groups)
     generator = torch.Generator().manual_seed(seed)
     if resume is not None:
         done = load_checkpoint(resume, method, optimizer, generator)
@@ -245,21 +250,35 @@ def train_step(
 
     Returns:
         Each sample's denoising loss (batch,) and the extra loss (), on the CPU.
+
+    Raises:
+        PersoError: the loss is not a finite number; nothing was learned from it.
     """
     dtype = batch.noisy.dtype
     half = torch.autocast(batch.noisy.device.type, dtype, dtype != torch.float32)
+    optimizer.zero_grad()  # an interrupted step may have left some
     with method.training_step(generator):
         with half:
             states = method.encoder_hidden_states(batch.captions, batch.timesteps)
             losses = denoising_losses(method, batch, states)
             extra = method.extra_loss(generator)
             extra = torch.zeros(()) if extra is None else extra
-            scaler.scale(losses.mean() + extra.to(losses.device)).backward()
+            loss = losses.mean() + extra.to(losses.device)
+            _check_loss(loss, index)
+            scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        optimizer.zero_grad()
         method.after_step(index, batch.captions, states.detach())
     return losses.detach().cpu(), extra.detach().cpu()
+
+
+def _check_loss(loss: Tensor, index: int) -> None:
+    if not loss.isfinite():
+        raise PersoError(
+            f"The loss of step {index} is {loss.item()}, so training stopped before "
+            "that step; what was learned before is kept, and so is the last "
+            "checkpoint. Try a smaller learning rate, or single precision."
+        )
 
 
 def denoising_losses(method: Method, batch: Batch, states: Tensor) -> Tensor:

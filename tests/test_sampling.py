@@ -1,7 +1,11 @@
+import copy
+
+import diffusers
 import numpy as np
+import pytest
 import torch
 
-from perso_lite import generate
+from perso_lite import PersoError, generate
 from perso_lite.sampling import starting_noise
 
 
@@ -31,6 +35,30 @@ def test_without_guidance_too(tiny):
     options = {"num_inference_steps": 5, "guidance_scale": 1.0}
     got = generate(tiny, "a cat", output_type="pt", **options)
     assert torch.allclose(got, stock(tiny, "a cat", 0, **options), atol=1e-4)
+
+
+NOISY = ["EulerAncestralDiscreteScheduler", "DDPMScheduler", "LCMScheduler",
+         "KDPM2AncestralDiscreteScheduler"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_schedulers_that_add_noise_take_it_from_the_seed(tiny, name):
+    own = copy.copy(tiny)
+    scheduler = getattr(diffusers, name).from_config(tiny.scheduler.config)
+    own.register_modules(scheduler=scheduler)
+    options = {"num_inference_steps": 4, "guidance_scale": 3.0}
+    torch.manual_seed(1)
+    first = generate(own, ["a cat", "a dog"], (3, 8), output_type="pt", **options)
+    torch.manual_seed(2)
+    again = generate(own, "a dog", (8,), output_type="pt", **options)
+    assert torch.allclose(first[3:], again, atol=1e-4)
+    assert torch.allclose(again, stock(own, "a dog", 8, **options), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), "5", True])
+def test_a_guidance_scale_that_is_no_number_is_refused(tiny, scale):
+    with pytest.raises(PersoError, match="guidance_scale is"):
+        generate(tiny, "a cat", num_inference_steps=1, guidance_scale=scale)
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(tiny):

@@ -77,6 +77,55 @@ def test_ctrl_c_says_where_the_last_checkpoint_is(tiny, concept, tmp_path):
     assert load_method(path, tiny).training_record["steps"] == 4
 
 
+@pytest.mark.parametrize("where", ["loss", "extra loss"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_training(tiny, concept, tmp_path, where, bad):
+    path = tmp_path / "toy.safetensors"
+    method = TextualInversion(tiny, "teddy", learning_rate=0.02)
+    kept, steps = [], 0
+
+    def broken(*given):  # from the third step on
+        return torch.tensor(bad) if steps == 2 else None
+
+    if where == "loss":
+        method.loss_weights = broken
+    else:
+        method.extra_loss = broken
+    options = {"checkpoint": path, "checkpoint_every": 1, "batch_size": 1}
+    with pytest.raises(PersoError, match=r"loss of step 2 is (nan|inf)"):
+        for _ in fit(method, concept, steps=9, **options):
+            kept.append(method.vectors.detach().clone())
+            steps += 1
+    assert torch.equal(method.vectors, kept[-1])  # the bad step taught nothing
+    assert torch.equal(load_method(path, tiny).vectors, kept[-1])
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_a_learning_rate_that_is_no_rate_is_refused(tiny, concept, rate):
+    method = TextualInversion(tiny, "teddy", learning_rate=rate)
+    with pytest.raises(PersoError, match="learning_rate is"):
+        next(fit(method, concept, steps=1))
+
+
+def test_gradients_of_an_interrupted_step_are_not_learned(tiny, concept):
+    ways = []
+    for left in (None, 100.0):
+        method = TextualInversion(tiny, "teddy", learning_rate=0.02)
+        if left is not None:
+            method.vectors.grad = torch.full_like(method.vectors, left)
+        list(fit(method, concept, steps=2, batch_size=1))
+        ways.append(method.vectors.detach())
+    assert torch.equal(*ways)
+
+
+def test_a_file_with_numbers_that_are_not_finite_is_refused(tiny, tmp_path):
+    method = TextualInversion(tiny, "teddy")
+    method.vectors.data[0, 3] = float("nan")
+    method.save(tmp_path / "toy.safetensors")
+    with pytest.raises(PersoError, match="not finite"):
+        load_method(tmp_path / "toy.safetensors", tiny)
+
+
 def test_extra_loss_weights_timesteps_and_after_step_are_used(tiny, concept):
     class Curious(TextualInversion):
         seen = ()

@@ -9,8 +9,10 @@ learned vectors where the table would have been read beyond its end.
 
 import copy
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -24,6 +26,47 @@ def token_names(placeholder_token: str, num_vectors: int) -> list[str]:
     """`<toy>`, `<toy>_1`, ...: the names stock pipelines expand `<toy>` into."""
     others = [f"{placeholder_token}_{i}" for i in range(1, num_vectors)]
     return [placeholder_token, *others]
+
+
+def as_read(text: str) -> str:
+    """A text as CLIP's tokenizers read it: composed (NFC) and in lower case.
+
+    Prompts and placeholders are compared in this form only: "<TOY>" is "<toy>".
+    """
+    return unicodedata.normalize("NFC", text).lower()
+
+
+class ExpandsWords:
+    """A tokenizer that reads `<toy>`, in any case, as all of its tokens.
+
+    Stock pipelines write "<toy> <toy>_1" for "<toy>" themselves, but not for "<TOY>".
+    """
+
+    new_words: tuple[tuple[str, ...], ...]  # the tokens of each
+
+    def expanded(self, text: Any) -> Any:
+        """A text, or several, in which each new word is written with all its tokens."""
+        if isinstance(text, list | tuple):
+            return type(text)(self.expanded(part) for part in text)
+        if not isinstance(text, str):
+            return text
+        lowered = as_read(text)
+        if not any(tokens[0] in lowered for tokens in self.new_words):
+            return text
+        for tokens in self.new_words:
+            others = "".join(f" {token}" for token in tokens[1:])
+            alone = rf"{re.escape(tokens[0])}(?!_\d)(?!{re.escape(others)}\b)"
+            if others:
+                lowered = re.sub(alone, lambda _, t=tokens: " ".join(t), lowered)
+        return lowered
+
+    def __call__(self, text: Any = None, *args: Any, **options: Any) -> Any:
+        """As the tokenizer's own, of the expanded text."""
+        return super().__call__(self.expanded(text), *args, **options)
+
+    def tokenize(self, text: str, *args: Any, **options: Any) -> list[str]:
+        """As the tokenizer's own, of the expanded text."""
+        return super().tokenize(self.expanded(text), *args, **options)
 
 
 def check_placeholder(
@@ -91,6 +134,12 @@ class LearnedTokens:
         check_placeholder(tokenizer, self.tokens[0], len(self.tokens))
         copied = copy.deepcopy(tokenizer)
         copied.add_tokens(self.tokens)
+        word = self.tokens == token_names(self.tokens[0], len(self.tokens))
+        known = getattr(tokenizer, "new_words", ())
+        copied.new_words = (*known, tuple(self.tokens)) if word else known
+        if not isinstance(copied, ExpandsWords):
+            kind = type(copied)
+            copied.__class__ = type(kind.__name__, (ExpandsWords, kind), {})
         self._known = tokenizer, len(tokenizer), copied
         return copied
 

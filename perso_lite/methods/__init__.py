@@ -111,4 +111,11 @@ def _fill(method: Method, tensors: dict[str, Tensor], path: str | Path) -> None:
             f"{base_name(method.base)}: it was trained on another architecture and "
             "cannot be carried over. Load a base of that kind, or train it again."
         )
+    for key, value in learned.items():
+        if not value.isfinite().all():
+            raise PersoError(
+                f"{path} holds numbers in {key} that are not finite, which would draw "
+                "black pictures: its training went wrong. Train it again with a "
+                "smaller learning rate."
+            )
     method.load_state_dict(learned)

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 import torch
 
@@ -61,6 +63,41 @@ def test_several_vectors_stand_side_by_side(tiny):
     with tokens.attached(tiny, lambda: table[ids]):
         got = encode_prompts(tiny, ["a photo of a <toy> on a beach"])
     assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a <TOY> on a beach", "a <toy> on a beach"),
+        ("<Toy>, a <tOy>", "<toy>, a <toy>"),
+        ("a <CAFÉ> and a <toy>", "a <café> and a <toy>"),
+        (unicodedata.normalize("NFD", "a <CafÉ>"), "a <café>"),
+        ("a <TOY> <TOY>_1 <TOY>_2 hat", "a <toy> hat"),  # as stock pipelines write it
+    ],
+)
+def test_a_word_is_the_same_in_any_case_and_form(tiny, text, plain):
+    generator = torch.Generator().manual_seed(0)
+    toy, cafe = (LearnedTokens(token_names(t, 3)) for t in ("<toy>", "<café>"))
+    vectors = torch.randn(2, 3, 32, generator=generator)
+    with (
+        toy.attached(tiny, lambda: vectors[0]),
+        cafe.attached(tiny, lambda: vectors[1]),
+    ):
+        assert torch.equal(encode_prompts(tiny, [text]), encode_prompts(tiny, [plain]))
+        ids = tiny.tokenizer([text, plain]).input_ids
+        assert ids[0] == ids[1]
+        assert tiny.tokenizer.tokenize(text) == tiny.tokenizer.tokenize(plain)
+    assert "toy" not in str(tiny.tokenizer.get_added_vocab())
+
+
+def test_other_text_is_read_as_by_the_tokenizer_itself(tiny):
+    texts = ["A Cat on a beach, <toys> <toy", "", "a <toy>_7"]
+    wanted = tiny.tokenizer(texts).input_ids
+    with LearnedTokens(token_names("<hat>", 2)).attached(
+        tiny, lambda: torch.zeros(2, 32)
+    ):
+        assert tiny.tokenizer(texts).input_ids == wanted
+        assert tiny.tokenizer(texts[0]).input_ids == wanted[0]
 
 
 def test_nested_tokens_have_vectors_of_their_own(tiny):

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from perso_lite.base import encode_prompts, single_token_id
 from perso_lite.concepts import Concept
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, check_finite
 from perso_lite.method import Method
-from perso_lite.sampling import denoise, starting_noise
+from perso_lite.sampling import denoise, noise_from
 from perso_lite.training import Examples, denoising_losses, draw_batch
 
 FIRST_SEED = 1000  # of the class pictures (ours: away from those people draw with)
@@ -65,6 +65,7 @@ class ClassPrior:
                 "class pictures come in batches of at least 1. For a training without "
                 "prior preservation set prior_pictures=0."
             )
+        check_finite("prior_weight", weight, least=0)
         self.caption = f"a photo of a {class_word}"
         self.pictures = pictures
         self.batch_size = batch_size
@@ -78,18 +79,14 @@ class ClassPrior:
             return
         states = encode_prompts(base, [self.caption, ""])  # (2, tokens, dim)
         seeds = range(FIRST_SEED, FIRST_SEED + self.pictures)
-        noise = torch.cat([starting_noise(base, seed) for seed in seeds])
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        settings = (states[1:], NUM_INFERENCE_STEPS, GUIDANCE_SCALE)
         latents = []
-        for part in noise.split(8):
-            class_states = states[:1].expand(len(part), -1, -1)
-            *_, drawn = denoise(
-                base,
-                class_states,
-                part,
-                states[1:],
-                NUM_INFERENCE_STEPS,
-                GUIDANCE_SCALE,
-            )
+        for start in range(0, self.pictures, 8):
+            own = generators[start : start + 8]
+            noise = torch.cat([noise_from(base, generator) for generator in own])
+            class_states = states[:1].expand(len(own), -1, -1)
+            *_, drawn = denoise(base, class_states, noise, *settings, own)
             latents.append(drawn.float())
         mean = torch.cat(latents)  # (pictures, channels, height, width)
         masks = torch.ones_like(mean[:, :1])
