@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import FusedAttnProcessor2_0
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 
 from perso_lite.errors import PersoError
 
@@ -54,8 +56,9 @@ def cross_attention_layers(unet: UNet2DConditionModel) -> list[CrossAttentionLay
     middle last.)
 
     Raises:
-        PersoError: the U-Net has none.
+        PersoError: the U-Net has none, or calls to them would pass what is attached.
     """
+    check_calls(unet)
     places = [
         (f"{name}.attentions.{i}.transformer_blocks.{j}.attn2", side, shrink)
         for name, block, side, shrink in _blocks_in_call_order(unet)
@@ -68,6 +71,25 @@ def cross_attention_layers(unet: UNet2DConditionModel) -> list[CrossAttentionLay
             "through them. Use a Stable Diffusion 1.x or 2.x."
         )
     return [CrossAttentionLayer(i, *place) for i, place in enumerate(places)]
+
+
+def check_calls(unet: UNet2DConditionModel) -> None:
+    """Refuse a U-Net that would silently pass what is attached to its projections.
+
+    Raises:
+        PersoError: its projections are fused, or it is compiled.
+    """
+    processors = unet.attn_processors.values()
+    if any(isinstance(processor, FusedAttnProcessor2_0) for processor in processors):
+        raise PersoError(
+            "The projections of this U-Net are fused, so what is attached to single "
+            "ones would have no effect: call unfuse_qkv_projections() first."
+        )
+    if isinstance(unet, OptimizedModule) or unet._compiled_call_impl is not None:
+        raise PersoError(
+            "This U-Net is compiled and may not notice what is attached to it: load "
+            "the base again, and compile nothing while concepts come and go."
+        )
 
 
 def _blocks_in_call_order(

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from perso_lite import encode_prompts
+from perso_lite import METHODS, PersoError, encode_prompts
 from perso_lite.conditioning.cross_attention import (
     cross_attention_layers,
     rewritten_text,
@@ -111,3 +111,56 @@ def test_what_is_shared_is_made_by_the_first_and_gone_with_it(tiny):
         raise RuntimeError
     assert shared_by(tiny.unet, "thing") is None
     assert list(vars(tiny.unet)) == names
+
+
+# -- U-Nets that would pass what is attached -------------------------------------------
+
+CHANGES_PROJECTIONS = [
+    name for name in METHODS if name not in ("textual_inversion", "perfusion")
+]
+
+
+RARE = {  # the tiny pipeline knows few words
+    "dreambooth_lora": {"identifier_token": "hat"},
+    "custom_diffusion": {"initializer_token": "hat"},
+}
+
+
+def fused(base):
+    base.fuse_qkv_projections()
+
+
+def compiled_in_place(base):
+    base.unet.compile(backend="eager")
+
+
+def compiled(base):
+    base.unet = torch.compile(base.unet, backend="eager")
+
+
+@pytest.mark.parametrize("change", [fused, compiled_in_place, compiled])
+@pytest.mark.parametrize("name", CHANGES_PROJECTIONS)
+def test_a_changed_unet_is_refused_and_nothing_is_left(own_tiny, change, name):
+    method = METHODS[name](own_tiny, "teddy", **RARE.get(name, {}))
+    change(own_tiny)
+    tokenizer = own_tiny.tokenizer
+    with pytest.raises(PersoError, match=r"fused|compiled"):
+        method.attach(own_tiny).__enter__()
+    assert own_tiny.tokenizer is tokenizer
+    hooked = [m for m in own_tiny.unet.modules() if m._forward_pre_hooks]
+    assert not hooked
+
+
+def test_unfused_projections_can_be_used_again(own_tiny):
+    own_tiny.fuse_qkv_projections()
+    with pytest.raises(PersoError, match="unfuse_qkv_projections"):
+        cross_attention_layers(own_tiny.unet)
+    own_tiny.unfuse_qkv_projections()
+    assert len(cross_attention_layers(own_tiny.unet)) == 16
+
+
+def test_a_word_alone_needs_no_projections(own_tiny):
+    own_tiny.fuse_qkv_projections()
+    word = METHODS["textual_inversion"](own_tiny, "teddy")
+    with word.attach(own_tiny):
+        own_tiny("a <toy>", num_inference_steps=1)

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save
 
+from perso_lite.conditioning.cross_attention import check_calls
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.errors import PersoError
 from perso_lite.files import write_atomically
@@ -136,9 +137,10 @@ class DreamBoothLoRA(ClassPreserving):
         up. What is hooked to a projection before (`rewritten_text`) concerns W alone.
 
         Raises:
-            PersoError: the word is taken, `base` is built differently, or this LoRA is
-                attached already.
+            PersoError: the word is taken, `base` is built differently, fused or
+                compiled, or this LoRA is attached already.
         """
+        check_calls(base.unet)
         with (
             self.tokens.attached(base, lambda: self.words),
             self.lora.attached(base.unet),
