@@ -6,8 +6,11 @@ read. Nothing is ever unpickled.
 """
 
 import hashlib
+import json
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +24,7 @@ from perso_lite.errors import PersoError
 
 DATA_FOLDER = Path(__file__).resolve().parents[1] / "data"
 HASH_KEY = "perso_lite.sha256"
+ABANDONED = 3600  # seconds after which half a file is taken for one of a killed process
 
 
 def content_hash(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
@@ -43,18 +47,44 @@ def _not_writable(path: Path, reason: OSError) -> PersoError:
     )
 
 
+def _target(path: str | Path) -> Path:
+    """Where to write: a link is followed, a device or pipe is refused.
+
+    Raises:
+        PersoError: `path` is neither a file nor a folder, nor new.
+    """
+    path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise PersoError(
+            f"{path} is a device or a pipe, which a file would replace; give the name "
+            "of a file."
+        )
+    return path
+
+
+def _partial_beside(path: Path, ending: str = "partial") -> Path:
+    """A new hidden name beside `path`; names that killed processes left are removed."""
+    for left in path.parent.glob(f".{path.name}.*.{ending}"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{ending}")
+
+
 def write_atomically(path: str | Path, payload: bytes) -> None:
     """Write `payload` to `path`, whole or not at all.
 
     The bytes go to a temporary file beside it, which is then renamed in one step. If
-    anything fails, an earlier file of that name is kept.
+    anything fails, an earlier file of that name is kept. A link stays a link.
 
     Raises:
-        PersoError: `path` cannot be written, or the disk is full.
+        PersoError: `path` cannot be written, is no file, or the disk is full.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path = _target(path)
+    partial = path
     try:
+        partial = _partial_beside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             file.write(payload)
@@ -65,7 +95,7 @@ def write_atomically(path: str | Path, payload: bytes) -> None:
         raise _not_writable(path, reason) from reason
     finally:
         # after a success it is renamed already; after a failure it is half a file
-        if partial.parent.is_dir():
+        if partial != path and partial.parent.is_dir():
             partial.unlink(missing_ok=True)
 
 
@@ -79,11 +109,8 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
     Yields:
         An empty folder to fill. It is renamed to `folder` at the end.
     """
-    folder = Path(folder)
-    partial, earlier = (
-        folder.with_name(f".{folder.name}.{os.getpid()}.{end}")
-        for end in ("partial", "earlier")
-    )
+    folder = _target(folder)
+    partial, earlier = (_partial_beside(folder, end) for end in ("partial", "earlier"))
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -104,13 +131,14 @@ def check_writable(path: str | Path) -> None:
     """Check before a long training that its result can be written.
 
     Raises:
-        PersoError: `path` is a folder, or its parent cannot be made or written to.
+        PersoError: `path` is a folder, a device or a pipe, or its parent cannot be made
+            or written to.
     """
-    path = Path(path)
+    path = _target(path)
     if path.is_dir():
         raise PersoError(f"{path} is a folder; give the name of a file inside it.")
-    probe = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        probe = _partial_beside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
@@ -128,7 +156,21 @@ def write_tensors(
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     header = header | {HASH_KEY: content_hash(tensors, header)}
-    write_atomically(path, save(tensors, metadata=header))
+    write_atomically(path, _ordered(save(tensors, metadata=header)))
+
+
+def _ordered(payload: bytes) -> bytes:
+    """A safetensors file with its header's strings in order of their names.
+
+    The format leaves the order open, and the library writes another one every time:
+    the same concept should give the same bytes.
+    """
+    end = 8 + int.from_bytes(payload[:8], "little")
+    entries = json.loads(payload[8:end])
+    entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + payload[end:]
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

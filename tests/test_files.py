@@ -1,4 +1,5 @@
 import errno
+import os
 import resource
 import subprocess
 import sys
@@ -29,6 +30,58 @@ def test_what_was_written_is_read(tmp_path):
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[key], TENSORS[key]) for key in TENSORS)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    header = HEADER | {f"key {i}": str(i) for i in range(20)}
+    backwards = dict(reversed(header.items()))
+    paths = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for path, entries in zip(paths, [header, backwards] * 2, strict=True):
+        write_tensors(path, TENSORS, entries)
+    assert len({path.read_bytes() for path in paths}) == 1
+    program = (
+        "import sys, torch; from perso_lite.files import *\n"
+        f"write_tensors(sys.argv[1], {{'a.b': torch.arange(6.0).view(2, 3), 'c': "
+        f"torch.tensor(7)}}, {header!r})"
+    )
+    other = tmp_path / "other.safetensors"
+    subprocess.run([sys.executable, "-B", "-c", program, other], check=True)
+    assert other.read_bytes() == paths[0].read_bytes()
+    assert load_file(paths[0]).keys() == TENSORS.keys()  # the library reads it
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_link_is_followed(tmp_path, inside):
+    real = tmp_path / "real.bin"
+    if inside:
+        real.write_bytes(b"earlier")
+    (tmp_path / "link").symlink_to(real)
+    write_atomically(tmp_path / "link", b"later")
+    assert (tmp_path / "link").is_symlink()
+    assert real.read_bytes() == b"later"
+
+
+@pytest.mark.parametrize("write", [check_writable, lambda p: write_atomically(p, b"")])
+def test_devices_and_pipes_are_not_replaced(tmp_path, write):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(PersoError, match="device or a pipe"):
+            write(path)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+    path = tmp_path / "file.bin"
+    old, new, others = (tmp_path / f".{n}" for n in ("file.bin.a.partial",
+                        "file.bin.b.partial", "other.bin.a.partial"))  # fmt: skip
+    for partial in (old, new, others):
+        partial.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    os.utime(others, (0, 0))
+    write_atomically(path, b"whole")
+    assert not old.exists()
+    assert new.exists()
+    assert others.exists()
 
 
 @pytest.mark.parametrize("keep", [0, 4, 60, -1])

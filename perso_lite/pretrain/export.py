@@ -13,6 +13,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from perso_lite.files import folder_written_whole
 from perso_lite.pretrain.tokenizer import save_tokenizer
 
 
@@ -45,11 +46,16 @@ def pipeline_of(
 
 
 def export(folder: Path, pipeline: StableDiffusionPipeline) -> None:
-    """Write `model_index.json` and its five parts.
+    """Write `model_index.json` and its five parts, all of them or nothing.
 
     The U-Net is stored in half precision. The text encoder keeps float32, and its keys
     get the prefix `text_model.`, which every version of transformers can read.
     """
+    with folder_written_whole(folder) as partial:
+        _write(partial, pipeline)
+
+
+def _write(folder: Path, pipeline: StableDiffusionPipeline) -> None:
     pipeline.save_pretrained(folder)
     save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
