@@ -97,7 +97,7 @@ def denoise(
     null_state: Tensor | None,
     num_inference_steps: int,
     guidance_scale: float,
-    generators: list[torch.Generator] | None = None,
+    seeded: list[torch.Generator] | None = None,
 ) -> Iterator[Tensor]:
     """Turn noise into latents of pictures, step by step.
 
@@ -109,7 +109,7 @@ def denoise(
             guidance.
         num_inference_steps: denoising steps.
         guidance_scale: weight of classifier-free guidance.
-        generators: one per picture, for schedulers that add noise in each step;
+        seeded: a generator per picture, for schedulers that add noise in each step;
             default: PyTorch's own.
 
     Yields:
@@ -120,7 +120,7 @@ def denoise(
     if null_state is not None:
         states = torch.cat([null_state.expand_as(states), states])
     latents = latents * scheduler.init_noise_sigma
-    extra = base.prepare_extra_step_kwargs(generators, eta=0.0)  # what it accepts
+    extra = base.prepare_extra_step_kwargs(seeded, eta=0.0)  # what it accepts
     for timestep in scheduler.timesteps:
         repeated = latents if null_state is None else torch.cat([latents, latents])
         repeated = scheduler.scale_model_input(repeated, timestep)
