@@ -115,12 +115,11 @@ def denoise(
     Yields:
         The latents after each step, (pictures, channels, height, width).
     """
-    scheduler = base.scheduler
+    scheduler, extra = base.scheduler, base.prepare_extra_step_kwargs(seeded, eta=0.0)
     scheduler.set_timesteps(num_inference_steps, device=latents.device)
     if null_state is not None:
         states = torch.cat([null_state.expand_as(states), states])
     latents = latents * scheduler.init_noise_sigma
-    extra = base.prepare_extra_step_kwargs(seeded, eta=0.0)  # what it accepts
     for timestep in scheduler.timesteps:
         repeated = latents if null_state is None else torch.cat([latents, latents])
         repeated = scheduler.scale_model_input(repeated, timestep)
