@@ -6,10 +6,19 @@ import sys
 import pytest
 import torch
 
-from perso_lite import TextualInversion, fit, generate, load_concept, shipped_concepts
+from perso_lite import (
+    TextualInversion,
+    fit,
+    generate,
+    load_concept,
+    load_method,
+    shipped_concepts,
+)
 from perso_lite.base import BASE_FOLDER, picture_size, single_token_id
 from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.tokens import check_placeholder
+from perso_lite.evaluation.prompts import toys
+from perso_lite.files import DATA_FOLDER
 
 ALL_CONCEPTS = shipped_concepts()
 
@@ -105,3 +114,22 @@ def test_a_picture_obeys_its_prompt_enough_to_differ(base):
     red, blue = generate(base, ["a red car", "a blue car"], **options)
     assert torch.isfinite(red).all()
     assert not torch.allclose(red, blue, atol=0.05)
+
+
+LEARNED = sorted((DATA_FOLDER / "learned").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", LEARNED, ids=lambda path: path.stem)
+def test_learned_files_are_of_this_base_and_of_their_concept(base, path):
+    name, _, kind = path.stem.rpartition("-")
+    method, concept = load_method(path, base), load_concept(name)
+    assert method.name == kind
+    assert method.class_word == concept.class_word
+    assert method.placeholder_token == concept.placeholder_token
+    assert method.training_record["concept"] == name
+
+
+def test_there_is_a_learned_file_for_the_first_figure_of_each_method():
+    kinds = {path.stem.rpartition("-")[2] for path in LEARNED}
+    assert kinds == {"textual_inversion", "perfusion", "neti"}
+    assert {f"{toy}-perfusion" for toy in toys()} <= {path.stem for path in LEARNED}

@@ -34,6 +34,7 @@ from accelerate.utils import set_seed
 from perso_lite.base import load_base
 from perso_lite.commands import evaluate
 from perso_lite.commands.tour import tour
+from perso_lite.evaluation.prompts import toys
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_measuring import measure_judges
@@ -93,8 +94,8 @@ def measure(output: Path, scratch: Path) -> None:
     processes = "1" if torch.cuda.is_available() else str(os.cpu_count())
     where = ["--base", str(output), "--out", str(scratch)]
     evaluate.main(["base", *where, "--processes", processes])
-    few = ["--methods", "textual_inversion", "--seeds", "2"]  # others: tradeoff
-    evaluate.main(["methods", *where, *few])
+    first = ["--concepts", "dev-rabbit", "--groups", "textual_inversion"]  # notebook 03
+    evaluate.main(["tradeoff", *where, *first])
     evaluate.main(["tradeoff", *where])
     evaluate.main(["neti", *where])
     files = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
@@ -102,10 +103,21 @@ def measure(output: Path, scratch: Path) -> None:
     tour(scratch, base=str(output))
     results = output.parent / "results"
     results.mkdir(exist_ok=True)
-    for name in ("base", "methods", "tradeoff", "pairs", "neti"):
+    for name in ("base", "tradeoff", "pairs", "neti"):
         shutil.copy(scratch / f"{name}.json", results)
+    keep_learned(scratch, output.parent / "learned")
     shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
     shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
+
+
+def keep_learned(scratch: Path, folder: Path) -> None:
+    """Copy the concept files that the notebooks' first figures are drawn from."""
+    folder.mkdir(exist_ok=True)
+    for name in toys():
+        learned = scratch / f"{name}-perfusion-local.safetensors"
+        shutil.copy(learned, folder / f"{name}-perfusion.safetensors")
+    for name in ("dev-rabbit-textual_inversion", "dotty-teddy-neti"):
+        shutil.copy(scratch / f"{name}.safetensors", folder)
 
 
 def parser() -> argparse.ArgumentParser:
