@@ -1,7 +1,9 @@
 """The one exception for everything a user can put right, and a check for numbers."""
 
 import math
+import operator
 from numbers import Real
+from typing import Any
 
 
 class PersoError(ValueError):
@@ -34,4 +36,31 @@ def check_finite(
     low = -math.inf if least is None else least
     under = -math.inf if above is None else above
     if not (number and math.isfinite(value) and value >= low and value > under):
+        raise PersoError(f"{name} is {value!r}, but {wanted} is needed.")
+
+
+def check_whole(
+    name: str, value: Any, least: int | None = None, most: int | None = None
+) -> None:
+    """Refuse what is not a whole number in its range.
+
+    Args:
+        name: of the argument.
+        value: as given; whole numbers of numpy and torch are welcome.
+        least: the smallest value allowed.
+        most: the largest.
+
+    Raises:
+        PersoError: it is no whole number, or out of range.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    fits = number is not None and not isinstance(value, bool)
+    fits = fits and (least is None or number >= least)
+    if not fits or (most is not None and number > most):
+        wanted = "a whole number"
+        wanted += "" if least is None else f" from {least}"
+        wanted += "" if most is None else f" up to {most}"
         raise PersoError(f"{name} is {value!r}, but {wanted} is needed.")

@@ -1,6 +1,6 @@
 """From noise to pictures: the denoising loop, for many prompts and seeds at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -9,14 +9,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.base import encode_prompts
-from perso_lite.errors import check_finite
+from perso_lite.errors import PersoError, check_finite, check_whole
 
 
 @torch.no_grad()
 def generate(
     base: StableDiffusionPipeline,
     prompts: str | list[str],
-    seeds: tuple[int, ...] = (0,),
+    seeds: Sequence[int] = (0,),
     num_inference_steps: int = 25,
     guidance_scale: float = 5.0,
     negative_prompt: str = "",
@@ -50,10 +50,16 @@ def generate(
 
     Raises:
         PersoError: a prompt is so long that a learned word in it would be cut off, or
-            the guidance scale is not a finite number.
+            a number is out of its range, or there is no prompt or no seed.
     """
-    check_finite("guidance_scale", guidance_scale)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    seeds = _checked_seeds(seeds)
+    check_finite("guidance_scale", guidance_scale)
+    check_whole("batch_size", batch_size, 1)
+    most = base.scheduler.config.num_train_timesteps
+    check_whole("num_inference_steps", num_inference_steps, 1, most)
+    if not prompts:
+        raise PersoError("There is no prompt to draw: give at least one.")
     guided = guidance_scale > 1
     states = encode_prompts(base, prompts)  # (prompts, tokens, dim)
     states = states.repeat_interleave(len(seeds), dim=0)  # (pictures, tokens, dim)
@@ -73,6 +79,18 @@ def generate(
             decoded = base.vae.decode(denoised / base.vae.config.scaling_factor).sample
             pictures += base.image_processor.postprocess(decoded, output_type)
     return torch.stack(pictures) if output_type == "pt" else pictures
+
+
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds as a list, each of them from 0 to 2^64 - 1."""
+    if isinstance(seeds, int) or not len(seeds):
+        raise PersoError(
+            f"seeds is {seeds!r}, but one picture is drawn for each of several seeds: "
+            "give at least one, for example seeds=(0, 1)."
+        )
+    for seed in seeds:
+        check_whole("a seed", seed, 0, 2**64 - 1)
+    return [int(seed) for seed in seeds]
 
 
 def starting_noise(base: StableDiffusionPipeline, seed: int) -> Tensor:

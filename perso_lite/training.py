@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from perso_lite.base import check_length, picture_size
 from perso_lite.checkpoints import load_checkpoint, save_checkpoint
 from perso_lite.concepts import Concept
-from perso_lite.errors import PersoError, check_finite
+from perso_lite.errors import PersoError, check_finite, check_whole
 from perso_lite.files import check_writable
 from perso_lite.method import Method
 
@@ -101,10 +101,17 @@ def fit(
 
     Raises:
         PersoError: a checkpoint that cannot be written, read, or is of another
-            method, base or setting; a learning rate or a loss that is not a finite
-            number.
+            method, base or setting; a number out of its range; a learning rate or a
+            loss that is not a finite number.
         KeyboardInterrupt: says where the last checkpoint is.
     """
+    for name, number, least in (
+        ("steps", steps, 0),
+        ("batch_size", batch_size, 1),
+        ("checkpoint_every", checkpoint_every, 1),
+    ):
+        check_whole(name, number, least)
+    check_whole("seed", seed, 0, 2**64 - 1)
     base, done, last_kept = method.base, 0, resume
     if checkpoint is not None:
         check_writable(checkpoint)

@@ -61,6 +61,34 @@ def test_a_guidance_scale_that_is_no_number_is_refused(tiny, scale):
         generate(tiny, "a cat", num_inference_steps=1, guidance_scale=scale)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seeds": 3},
+        {"seeds": ()},
+        {"seeds": (-1,)},
+        {"seeds": (2**64,)},
+        {"seeds": (0.5,)},
+        {"seeds": (True,)},
+        {"num_inference_steps": 0},
+        {"num_inference_steps": 1001},
+        {"num_inference_steps": 2.5},
+        {"batch_size": 0},
+        {"prompts": []},
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_a_sentence(tiny, wrong):
+    with pytest.raises(PersoError, match=r"^[^\n]{20,200}$"):
+        generate(tiny, **{"prompts": "a cat", "num_inference_steps": 1, **wrong})
+
+
+def test_seeds_may_be_numbers_of_numpy_and_torch(tiny):
+    options = {"num_inference_steps": 1, "output_type": "pt"}
+    wanted = generate(tiny, "a cat", (2, 3), **options)
+    for seeds in (np.arange(2, 4), torch.arange(2, 4), range(2, 4), [2, 3]):
+        assert torch.equal(generate(tiny, "a cat", seeds, **options), wanted)
+
+
 def test_a_picture_does_not_depend_on_its_neighbours(tiny):
     options = {"num_inference_steps": 3, "output_type": "pt"}
     together = generate(tiny, ["a cat", "a dog"], (1, 2), **options)

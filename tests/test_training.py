@@ -107,6 +107,24 @@ def test_a_learning_rate_that_is_no_rate_is_refused(tiny, concept, rate):
         next(fit(method, concept, steps=1))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"batch_size": 1.5},
+        {"steps": -1},
+        {"checkpoint_every": 0},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"seed": "0"},
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything(tiny, concept, wrong):
+    (name,) = wrong
+    with pytest.raises(PersoError, match=rf"{name} is .*whole number"):
+        next(fit(TextualInversion(tiny, "teddy"), concept, **{"steps": 1, **wrong}))
+
+
 def test_gradients_of_an_interrupted_step_are_not_learned(tiny, concept):
     ways = []
     for left in (None, 100.0):
