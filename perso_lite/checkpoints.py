@@ -6,6 +6,7 @@ the generator everything random comes from.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,11 +35,22 @@ def load_checkpoint(
     method: Method,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
+    record: dict[str, Any],
+    allow_changes: bool = False,
 ) -> int:
     """Take up the state of `save_checkpoint`; returns the steps already done.
 
+    Args:
+        path: of the checkpoint.
+        method: gets what was learned.
+        optimizer: gets its moments.
+        generator: gets its state.
+        record: how the training goes on: concept, pictures, seed, batch size.
+        allow_changes: whether the record may differ from the checkpoint's.
+
     Raises:
-        PersoError: unreadable, no checkpoint, or of another method, base or setting.
+        PersoError: unreadable, no checkpoint, or of another method, base or setting,
+            or of another training.
     """
     tensors, header = read_tensors(path)
     if "fit.generator" not in tensors:
@@ -53,6 +65,15 @@ def load_checkpoint(
                 f"{header.get(key)}, yours is {mine[key]}. Use the settings it was "
                 "started with, or start afresh without resume."
             )
+    earlier = json.loads(header["perso_lite.training"])
+    changed = [key for key in record if earlier.get(key) != record[key]]
+    if changed and not allow_changes:
+        was, now = ({k: d.get(k) for k in changed} for d in (earlier, record))
+        raise PersoError(
+            f"{path} was begun with {_listed(was)}, but would go on with "
+            f"{_listed(now)}. Give what it was begun with, or, if this is wanted, say "
+            "allow_changes=True."
+        )
     saved = optimizer.state_dict()
     for key, value in tensors.items():
         if key.startswith("fit.optimizer."):
@@ -64,4 +85,10 @@ def load_checkpoint(
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     )
     generator.set_state(tensors["fit.generator"])
-    return json.loads(header["perso_lite.training"])["steps"]
+    return earlier["steps"]
+
+
+def _listed(record: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in record.items()
+    )

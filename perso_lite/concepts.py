@@ -20,6 +20,8 @@ from perso_lite.files import DATA_FOLDER
 
 CONCEPTS_FOLDER = DATA_FOLDER / "concepts"
 LARGEST_SIDE = 1024  # in pixels; larger pictures are reduced to this
+MASK = "_mask"  # at the end of a mask's name
+OTHER_CAPTIONS = ("metadata.csv", "captions.txt")  # of other tools; not read
 # Pillow cannot read these without a plug-in, but people have folders full of them.
 UNREADABLE_SUFFIXES = {".heic", ".heif", ".cr2", ".nef", ".arw", ".dng"}
 
@@ -162,21 +164,48 @@ def _load_folder(folder: Path, class_word: str) -> Concept:
         and not path.name.startswith(".")
         and path.suffix.lower() in openable | UNREADABLE_SUFFIXES
     )
-    masks_of = {
-        path.stem.removesuffix("_mask"): path
-        for path in files
-        if path.stem.endswith("_mask")
-    }
-    pictures = [
-        (path, masks_of.get(path.stem))
-        for path in files
-        if not path.stem.endswith("_mask")
-    ]
+    pictures = _with_masks(folder, files)
     texts = _read_metadata(folder / "metadata.jsonl")
+    unread = [path.name for path in folder.glob("*") if path.name in OTHER_CAPTIONS
+              or (path.suffix.lower() == ".txt" and path.stem in
+                  {picture.stem for picture, _ in pictures})]  # fmt: skip
+    if unread and not texts:
+        warnings.warn(
+            f"Captions are read from metadata.jsonl alone, not from {unread[0]}: write "
+            'lines such as {"file_name": "cat.jpg", "text": "a photo of a <toy>"}.',
+            stacklevel=3,
+        )
     images, masks, kept = _open_all(folder, pictures)
     captions = [texts.get(pictures[index][0].name, "") for index in kept]
     name = folder.resolve().name
     return Concept(name, class_word, images, masks, captions if texts else None)
+
+
+def _with_masks(folder: Path, files: list[Path]) -> list[tuple[Path, Path | None]]:
+    """Pictures, each with its mask: `cat_mask.png` or `cat.jpg_mask.png`, in any case.
+
+    A mask without a picture is named in a warning.
+    """
+    masks, pictures = {}, []
+    for path in files:
+        stem = path.stem.lower()
+        if stem.endswith(MASK):
+            masks[stem.removesuffix(MASK)] = path
+        else:
+            pictures.append(path)
+    found = []
+    for path in pictures:
+        names = (path.name.lower(), path.stem.lower())
+        mask = next((masks.pop(name) for name in names if name in masks), None)
+        found.append((path, mask))
+    if masks:
+        left = ", ".join(sorted(path.name for path in masks.values()))
+        warnings.warn(
+            f"In {folder} there is no picture for {left}: a mask is named like its "
+            "picture, for example cat.jpg and cat_mask.png. It is left out.",
+            stacklevel=4,
+        )
+    return found
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -184,7 +213,8 @@ def _read_metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        text = path.read_text("utf-8-sig")  # some editors write a byte-order mark
+        lines = [line for line in text.splitlines() if line.strip()]
         entries = [json.loads(line) for line in lines]
         return {entry["file_name"]: str(entry.get("text", "")) for entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError) as reason:
@@ -210,8 +240,9 @@ def _open_all(
         kept.append(index)
     if not images:
         raise PersoError(
-            f"There is no readable picture in {folder} ({len(pictures)} tried). Put 3 "
-            "to 6 pictures of the concept there, for example as PNG or JPEG."
+            f"There is no readable picture in {folder} ({len(pictures)} tried, none in "
+            "sub-folders, without an extension or named ..._mask). Put 3 to 6 pictures "
+            "of the concept there, for example as PNG or JPEG."
         )
     return images, masks, kept
 
@@ -228,12 +259,21 @@ def open_picture(
     alpha = image.getchannel("A")
     mask = None
     if mask_path is not None:
-        mask = _open(mask_path).convert("L").resize(image.size)
+        mask = _as_mask(_open(mask_path)).resize(image.size)
     elif alpha.getextrema() != (255, 255):
         mask = alpha
     white = Image.new("RGBA", image.size, "white")
     flat = Image.alpha_composite(white, image).convert("RGB")
     return _square(flat), None if mask is None else _square(mask)
+
+
+def _as_mask(image: Image.Image) -> Image.Image:
+    """A mask from a picture: from its transparency if it has some, else its gray."""
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            return alpha
+    return image.convert("L")
 
 
 def _open(path: Path) -> Image.Image:

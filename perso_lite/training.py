@@ -5,6 +5,7 @@ let the frozen U-Net predict, compare. What is learned, and how it reaches the U
 the method's own business.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def fit(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 50,
     resume: str | Path | None = None,
+    allow_changes: bool = False,
 ) -> Iterator[TrainingStep]:
     """Train a method on a concept, yielding after every step.
 
@@ -98,6 +100,8 @@ def fit(
             a concept file too, which `load_method` reads.
         checkpoint_every: steps between checkpoints.
         resume: a checkpoint to go on from, as if never interrupted.
+        allow_changes: whether it may go on with other pictures, seed or batch size than
+            it was begun with; the file then names the later ones.
 
     Raises:
         PersoError: a checkpoint that cannot be written, read, or is of another
@@ -121,9 +125,11 @@ def fit(
         check_finite("learning_rate", group["lr"], least=0)
     optimizer = torch.optim.AdamW(groups)
     generator = torch.Generator().manual_seed(seed)
+    record = {"concept": concept.name, "pictures": picture_hash(concept)}
+    record |= {"seed": seed, "batch_size": batch_size}
     if resume is not None:
-        done = load_checkpoint(resume, method, optimizer, generator)
-    record = {"concept": concept.name, "seed": seed, "batch_size": batch_size}
+        state = (method, optimizer, generator)
+        done = load_checkpoint(resume, *state, record, allow_changes)
     method.training_record = record | {"steps": done}
     half = base.unet.dtype == torch.float16
     scaler = torch.amp.GradScaler(base.device.type, enabled=half)
@@ -148,6 +154,14 @@ def fit(
             if last_kept
             else f"Training stopped in step {index}, before the first checkpoint."
         ) from None
+
+
+def picture_hash(concept: Concept) -> str:
+    """Sixteen hexadecimal digits that tell pictures and masks of concepts apart."""
+    digest = hashlib.sha256()
+    for image in (*concept.images, *concept.masks):
+        digest.update(b"none" if image is None else image.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _step_record(

@@ -241,3 +241,48 @@ def test_a_damaged_description_is_refused(described):
     (described / "concept.json").write_text('{"name": "two-tone"}')
     with pytest.raises(PersoError, match=r"concept\.json cannot be read"):
         load_concept("two-tone")
+
+
+def a_picture(path, color="red"):
+    Image.new("RGB", (64, 64), color).save(path)
+
+
+def a_cut_out(path):
+    cut = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    cut.paste((0, 0, 0, 255), (16, 16, 48, 48))
+    cut.save(path)
+
+
+@pytest.mark.parametrize("name", ["a_mask.png", "a_Mask.PNG", "a.jpg_mask.png"])
+def test_a_mask_is_found_in_any_case_and_read_from_its_transparency(tmp_path, name):
+    a_picture(tmp_path / "a.jpg")
+    a_picture(tmp_path / "b.jpg")
+    a_cut_out(tmp_path / name)
+    concept = load_concept(tmp_path, "teddy")
+    assert len(concept.images) == 2
+    mask, none = concept.masks
+    assert none is None
+    assert mask.getextrema() == (0, 255)
+    assert mask.getpixel((32, 32)) == 255
+
+
+def test_a_mask_without_its_picture_is_named(tmp_path):
+    a_picture(tmp_path / "a.jpg")
+    a_cut_out(tmp_path / "c_mask.png")
+    with pytest.warns(UserWarning, match=r"no picture for c_mask\.png"):
+        assert load_concept(tmp_path, "teddy").masks == [None]
+
+
+def test_captions_with_a_byte_order_mark_are_read(tmp_path):
+    a_picture(tmp_path / "a.png")
+    line = '{"file_name": "a.png", "text": "a photo of a <toy>"}'
+    (tmp_path / "metadata.jsonl").write_text(line, "utf-8-sig")
+    assert load_concept(tmp_path, "cat").captions == ["a photo of a <toy>"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "metadata.csv"])
+def test_captions_of_other_tools_are_named(tmp_path, name):
+    a_picture(tmp_path / "a.png")
+    (tmp_path / name).write_text("a photo of a <toy>")
+    with pytest.warns(UserWarning, match=rf"metadata\.jsonl alone, not from {name}"):
+        assert load_concept(tmp_path, "cat").captions is None

@@ -200,3 +200,38 @@ def test_the_bar_ends_at_the_last_step(tiny, concept, capfd):
     method = TextualInversion(tiny, "teddy")
     assert len(fit_with_bar(method, concept, 3, batch_size=1)) == 3
     assert "3/3" in capfd.readouterr().err
+
+
+def fewer(concept):
+    return replace(concept, images=concept.images[:2], masks=concept.masks[:2])
+
+
+def without_masks(concept):
+    return replace(concept, masks=[None] * len(concept.images))
+
+
+def renamed(concept):
+    return replace(concept, name="other")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        (replace, {"seed": 9}, "seed 0, but would go on with seed 9"),
+        (replace, {"batch_size": 1}, "batch size 2, but would go on with batch size 1"),
+        (renamed, {}, "concept red-disc, but would go on with concept other"),
+        (fewer, {}, "begun with pictures"),
+        (without_masks, {}, "begun with pictures"),
+    ],
+)
+def test_going_on_with_something_else_is_refused(
+    tiny, concept, tmp_path, change, options, says
+):
+    path, other = tmp_path / "toy.safetensors", change(concept)
+    train(tiny, concept, steps=1, checkpoint=path, checkpoint_every=1)
+    method = TextualInversion(tiny, "teddy", learning_rate=0.02)
+    options = {"batch_size": 2, "resume": path, **options}
+    with pytest.raises(PersoError, match=says):
+        next(fit(method, other, steps=2, **options))
+    wanted = fit(method, other, steps=2, allow_changes=True, **options)
+    assert [step.index for step in wanted] == [1]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perso_lite.base import load_base
+from perso_lite.conditioning.tokens import as_read
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import save_picture
 from perso_lite.method import attached
@@ -50,7 +51,7 @@ def draw(
     ]
     tokens = [method.placeholder_token for method in methods]
     for text in prompt:
-        if not any(token in text for token in tokens):
+        if not any(token in as_read(text) for token in tokens):
             raise PersoError(
                 f'The prompt "{text}" does not mention {" or ".join(tokens)}, so the '
                 f'concept would not show. Write for example "a photo of a {tokens[0]}".'
