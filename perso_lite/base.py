@@ -161,6 +161,11 @@ def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
     )
 
 
+def noun_of(class_word: str) -> str:
+    """The word to start from: the last one of a class word such as "coffee mug"."""
+    return class_word.split()[-1] if class_word.split() else ""
+
+
 def vector_of(base: StableDiffusionPipeline, word: str) -> Tensor:
     """A copy of a word's row in the embedding table, (dim,) float32.
 

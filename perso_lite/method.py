@@ -120,7 +120,7 @@ class Method(nn.Module):
         check_placeholder(base.tokenizer, placeholder_token, num_vectors)
         super().__init__()
         self.base = base
-        self.class_word = class_word
+        self.class_word = " ".join(class_word.split())  # as it stands in prompts
         self.placeholder_token = placeholder_token
         self.tokens = LearnedTokens(token_names(placeholder_token, num_vectors))
         self.base_fingerprint = fingerprint(base)

@@ -493,3 +493,18 @@ def test_what_cannot_be_built_is_refused_with_a_sentence(
     sentence = str(refusal.value)
     assert len(sentence) < 400 and sentence.endswith((".", "?"))
     assert changes(tiny, untouched) == []
+
+
+@pytest.mark.parametrize("given", ["teddy ", " teddy", "\tteddy\n"])
+@pytest.mark.parametrize("name", METHODS)
+def test_blanks_around_the_class_word_do_not_matter(tiny, name, given):
+    method = make(name, tiny, class_word=given)
+    assert method.class_word == "teddy"
+
+
+@pytest.mark.parametrize(
+    "name", ["textual_inversion", "perfusion", "extended_textual_inversion", "neti"]
+)
+def test_a_class_word_of_two_words_starts_from_the_last(tiny, name):
+    method = make(name, tiny, class_word="snow  teddy")
+    assert (method.class_word, method.initializer_token) == ("snow teddy", "teddy")

@@ -24,7 +24,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
 from torch import nn
 
-from perso_lite.base import vector_of
+from perso_lite.base import noun_of, vector_of
 from perso_lite.errors import PersoError
 from perso_lite.files import read_safetensors, write_atomically
 from perso_lite.method import Method
@@ -40,7 +40,7 @@ class TextualInversion(Method):
         num_vectors: how many vectors the word is made of (paper: 1). Several hold
             more of the concept and bend worse to other words.
         initializer_token: the word whose vector the search starts from, one token;
-            default: the class word (paper).
+            default: the (last) class word (paper).
         learning_rate: of AdamW (diffusers' documented command: 2e-3; with the 5e-3 of
             the authors' code the word of our small base forgets its sentence).
 
@@ -64,7 +64,7 @@ class TextualInversion(Method):
         if num_vectors < 1:
             raise PersoError(f"num_vectors is {num_vectors}, but a word needs one.")
         super().__init__(base, class_word, placeholder_token, num_vectors)
-        self.initializer_token = initializer_token or class_word
+        self.initializer_token = initializer_token or noun_of(class_word)
         self.learning_rate = learning_rate
 
         # v starts as the class word: the concept is at least one of those.

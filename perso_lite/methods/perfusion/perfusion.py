@@ -23,7 +23,7 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from perso_lite.base import base_name, encode_prompts, vector_of
+from perso_lite.base import base_name, encode_prompts, noun_of, vector_of
 from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.errors import PersoError
@@ -92,7 +92,7 @@ class Perfusion(Method):
         covariance: TextCovariance | None = None,
     ):
         super().__init__(base, class_word, placeholder_token)
-        self.initializer_token = initializer_token or class_word.split(" ")[-1]
+        self.initializer_token = initializer_token or noun_of(class_word)
         self.trained_keys = key_locking == "trained"
         self.key_locking, self.beta, self.tau = key_locking, beta, tau
         self.training_beta, self.training_tau = training_beta, training_tau

@@ -27,7 +27,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
-from perso_lite.base import vector_of
+from perso_lite.base import noun_of, vector_of
 from perso_lite.errors import PersoError
 from perso_lite.method import InferenceParameter
 from perso_lite.methods.space_time.mapper import HIDDEN, SpaceTimeMapper
@@ -95,7 +95,7 @@ class NeTI(SpaceTimeWord):
             raise PersoError(
                 f'norm_mode is "{norm_mode}"; choose from {", ".join(NORM_MODES)}.'
             )
-        self.initializer_token = initializer_token or class_word.split(" ")[-1]
+        self.initializer_token = initializer_token or noun_of(class_word)
         self.bypass, self.bypass_alpha = bypass, bypass_alpha
         self.truncation_idx, self.norm_mode = truncation_idx, norm_mode
         self.over_time, self.over_layers = over_time, over_layers

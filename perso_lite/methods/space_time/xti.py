@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.base import vector_of
+from perso_lite.base import noun_of, vector_of
 from perso_lite.methods.space_time.word import SpaceTimeWord
 
 
@@ -50,7 +50,7 @@ class ExtendedTextualInversion(SpaceTimeWord):
         learning_rate: float = 5e-3,
     ):
         super().__init__(base, class_word, placeholder_token)
-        self.initializer_token = initializer_token or class_word.split(" ")[-1]
+        self.initializer_token = initializer_token or noun_of(class_word)
         self.shared, self.learning_rate = shared, learning_rate
         start = vector_of(base, self.initializer_token)
         start = start.repeat(1 if shared else self.num_layers, 1)
