@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -215,3 +216,25 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             "hash in its header. Take an untouched copy or train the concept again."
         )
     return tensors, header
+
+
+def read_pickled(path: str | Path) -> Any:
+    """Read a `.bin` or `.pt` file of plain tensors, as public libraries give them out.
+
+    Only tensors, numbers, strings and containers of them are read (PyTorch's
+    `weights_only`): code in such a file is never run.
+
+    Raises:
+        PersoError: there is no such file, or it holds anything else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PersoError(f"There is no file {path}; check the name and the folder.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as reason:  # whatever a damaged or hostile file may cause
+        raise PersoError(
+            f"{path} holds more than plain tensors, or is cut short, and is not read: "
+            "opening it in full could run code. Ask for a .safetensors file, or "
+            "convert it in a place that you trust."
+        ) from reason

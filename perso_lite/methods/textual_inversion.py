@@ -15,6 +15,7 @@ where z is a picture's latent, z_t the latent with noise eps of timestep t, y a 
 caption ("a photo of a <toy>") and c_theta(y; v) its text states with v for the word.
 """
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,11 +23,11 @@ from typing import Any, ClassVar
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from perso_lite.base import noun_of, vector_of
 from perso_lite.errors import PersoError
-from perso_lite.files import read_safetensors, write_atomically
+from perso_lite.files import read_pickled, read_safetensors, write_atomically
 from perso_lite.method import Method
 
 
@@ -121,7 +122,10 @@ class TextualInversion(Method):
         class_word: str,
         placeholder_token: str | None = None,
     ) -> "TextualInversion":
-        """Read a `learned_embeds.safetensors` made here or by the stock script.
+        """Read a word that was learned elsewhere.
+
+        `learned_embeds` as `.safetensors` or `.bin`, made here or by diffusers' script,
+        or a `.pt` of AUTOMATIC1111's web UI (plain tensors only).
 
         Args:
             path: the file, or the folder that holds it.
@@ -134,14 +138,11 @@ class TextualInversion(Method):
         """
         path = Path(path)
         if path.is_dir():
-            path = path / "learned_embeds.safetensors"
-        tensors, _ = read_safetensors(path)
-        if len(tensors) != 1:
-            raise PersoError(
-                f"{path} holds {len(tensors)} tensors, but a learned_embeds file holds "
-                "one, named like its word. Files of perso_lite go through load_method."
+            found = [path / f"learned_embeds.{end}" for end in ("safetensors", "bin")]
+            path = (
+                found[1] if found[1].is_file() and not found[0].is_file() else found[0]
             )
-        ((stored_token, vectors),) = tensors.items()
+        stored_token, vectors = _one_word(path)
         vectors = torch.atleast_2d(vectors)  # a single vector may come as (dim,)
         method = cls(base, class_word, placeholder_token or stored_token, len(vectors))
         if vectors.shape != method.vectors.shape:
@@ -151,3 +152,22 @@ class TextualInversion(Method):
             )
         method.load_state_dict({"vectors": vectors})
         return method
+
+
+def _one_word(path: Path) -> tuple[str, Tensor]:
+    """The name and the vectors (count, dim) or (dim,) of the word in a file."""
+    if path.suffix in (".bin", ".pt"):
+        content = read_pickled(path)
+        if isinstance(content, dict) and "string_to_param" in content:
+            named = re.sub(r"[\s<>]", "", str(content.get("name") or path.stem)).lower()
+            content = {f"<{named}>": v for v in content["string_to_param"].values()}
+    else:
+        content, _ = read_safetensors(path)
+    words = isinstance(content, dict) and len(content) == 1 and [*content.items()]
+    if not words or not isinstance(words[0][1], Tensor) or words[0][1].ndim > 2:
+        raise PersoError(
+            f"{path} does not hold one word: a learned_embeds file has one tensor, "
+            "named like its word. Files of perso_lite go through load_method."
+        )
+    name, vectors = words[0]
+    return name, vectors.detach().float()

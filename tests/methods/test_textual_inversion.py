@@ -107,5 +107,71 @@ def test_learned_embeds_that_cannot_fit_are_refused(tiny, tmp_path):
     save_file({"<a>": torch.ones(1, 32), "<b>": torch.ones(1, 32)}, two)
     with pytest.raises(PersoError, match="width 768, but this base has 32"):
         TextualInversion.from_learned_embeds(wide, tiny, "teddy")
-    with pytest.raises(PersoError, match="holds 2 tensors"):
+    with pytest.raises(PersoError, match="does not hold one word"):
         TextualInversion.from_learned_embeds(two, tiny, "teddy")
+
+
+# -- words that were learned elsewhere -------------------------------------------------
+
+
+def write_plain(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path)
+    return path
+
+
+VECTORS = torch.arange(64.0).view(2, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "token"),
+    [
+        ("learned_embeds.bin", {"<cat-toy>": VECTORS}, "<cat-toy>"),
+        ("learned_embeds.bin", {"<cat-toy>": VECTORS[0]}, "<cat-toy>"),
+        ("my Cat.pt", {"string_to_param": {"*": VECTORS}, "name": "My Cat"}, "<mycat>"),
+        ("other.pt", {"string_to_param": {"*": VECTORS}, "step": 3}, "<other>"),
+    ],
+)
+def test_words_of_public_libraries_are_read(tiny, tmp_path, name, content, token):
+    path = write_plain(tmp_path / name, content)
+    method = TextualInversion.from_learned_embeds(path, tiny, "teddy")
+    assert method.placeholder_token == token
+    assert torch.equal(method.vectors, VECTORS[: method.num_vectors])
+    if name.startswith("learned"):
+        folder = TextualInversion.from_learned_embeds(tmp_path, tiny, "teddy")
+        assert torch.equal(folder.vectors, method.vectors)
+
+
+class Code:
+    """Would leave a file if it was unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_code_in_a_file_is_not_run(tiny, tmp_path):
+    trace = tmp_path / "trace"
+    path = write_plain(tmp_path / "word.pt", {"<toy>": Code(trace)})
+    with pytest.raises(PersoError, match="more than plain tensors"):
+        TextualInversion.from_learned_embeds(path, tiny, "teddy")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, {"<a>": 3}, {"<a>": VECTORS, "<b>": VECTORS}, {"<a>": VECTORS[None]}],
+)
+def test_other_content_is_refused_in_a_sentence(tiny, tmp_path, content):
+    path = write_plain(tmp_path / "learned_embeds.bin", content)
+    with pytest.raises(PersoError, match="does not hold one word"):
+        TextualInversion.from_learned_embeds(path, tiny, "teddy")
+
+
+def test_a_file_cut_short_is_refused(tiny, tmp_path):
+    path = write_plain(tmp_path / "word.pt", {"<toy>": VECTORS})
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PersoError, match="cut short"):
+        TextualInversion.from_learned_embeds(path, tiny, "teddy")
