@@ -33,8 +33,9 @@ from accelerate.utils import set_seed
 
 from perso_lite.base import load_base
 from perso_lite.commands import evaluate
+from perso_lite.commands.learned import keep_learned, learned_sheet
 from perso_lite.commands.tour import tour
-from perso_lite.evaluation.prompts import toys
+from perso_lite.figures.pictures import save_picture
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_measuring import measure_judges
@@ -106,18 +107,10 @@ def measure(output: Path, scratch: Path) -> None:
     for name in ("base", "tradeoff", "pairs", "neti"):
         shutil.copy(scratch / f"{name}.json", results)
     keep_learned(scratch, output.parent / "learned")
+    sheet = learned_sheet(load_base(output), output.parent / "learned")
+    save_picture(sheet, output.parent / "pictures" / "learned.png")
     shutil.copy(scratch / "base.png", output.parent / "pictures" / "base.png")
     shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
-
-
-def keep_learned(scratch: Path, folder: Path) -> None:
-    """Copy the concept files that the notebooks' first figures are drawn from."""
-    folder.mkdir(exist_ok=True)
-    for name in toys():
-        learned = scratch / f"{name}-perfusion-local.safetensors"
-        shutil.copy(learned, folder / f"{name}-perfusion.safetensors")
-    for name in ("dev-rabbit-textual_inversion", "dotty-teddy-neti"):
-        shutil.copy(scratch / f"{name}.safetensors", folder)
 
 
 def parser() -> argparse.ArgumentParser:
