@@ -143,6 +143,8 @@ def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
     Raises:
         PersoError: the word is empty, unknown or several tokens.
     """
+    if not isinstance(word, str):
+        raise PersoError(f"{word!r} is no word: give one in quotation marks.")
     pieces = tokenizer.tokenize(word)
     if len(pieces) == 1 and pieces[0] != tokenizer.unk_token:
         return tokenizer.convert_tokens_to_ids(pieces[0])

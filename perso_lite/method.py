@@ -89,6 +89,7 @@ class Method(nn.Module):
         name: in files and on the command line.
         SETTINGS: names of the keyword arguments that build a method again; each is an
             attribute, too.
+        SIZES: those of them that are sizes of its tensors.
         INFERENCE_PARAMETERS: by name, those that the class declares.
 
     Args:
@@ -98,11 +99,13 @@ class Method(nn.Module):
         num_vectors: how many token vectors the word is made of.
 
     Raises:
-        PersoError: a placeholder the tokenizer would misread or already knows.
+        PersoError: a placeholder the tokenizer would misread or already knows, or no
+            class word.
     """
 
     name: ClassVar[str]
     SETTINGS: ClassVar[tuple[str, ...]] = ()
+    SIZES: ClassVar[tuple[str, ...]] = ()
     INFERENCE_PARAMETERS: ClassVar[dict[str, InferenceParameter]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -118,6 +121,11 @@ class Method(nn.Module):
         num_vectors: int = 1,
     ):
         check_placeholder(base.tokenizer, placeholder_token, num_vectors)
+        if not class_word.split():
+            raise PersoError(
+                "The class word is empty: give the everyday word for the concept, for "
+                'example "teddy".'
+            )
         super().__init__()
         self.base = base
         self.class_word = " ".join(class_word.split())  # as it stands in prompts

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from perso_lite import PersoError, TextualInversion, load_method
+from perso_lite import DreamBoothLoRA, PersoError, TextualInversion, load_method
 from perso_lite import files as files_module
 from perso_lite.files import (
     check_writable,
@@ -198,6 +199,51 @@ def test_an_unknown_method_or_version_is_refused(tiny, tmp_path):
         write_tensors(tmp_path / "toy.safetensors", method.tensors(), header)
         with pytest.raises(PersoError, match=value):
             load_method(tmp_path / "toy.safetensors", tiny)
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"settings": "nothing"},
+        {"settings": "[]"},
+        {"settings": DEEP},
+        {"settings": '{"num_vectors": 1000000000}'},
+        {"settings": '{"num_vectors": "two"}'},
+        {"settings": '{"num_vectors": null}'},
+        {"settings": '{"num_vectors": 2}'},
+        {"settings": '{"learning": 1}'},
+        {"settings": '{"num_vectors": 1, "initializer_token": 7}'},
+        {"settings": '{"num_vectors": 1, "initializer_token": ["a"]}'},
+        {"training": "3"},
+        {"training": DEEP},
+        {"placeholder_token": "toy"},
+        {"class_word": ""},
+        {"method": None},
+        {"class_word": None},
+        {"base_fingerprint": None},
+        {"settings": None},
+        {"training": None},
+    ],
+)
+def test_headers_that_say_something_else_are_refused(tiny, tmp_path, entries):
+    method = TextualInversion(tiny, "teddy")
+    header = method.header() | {f"perso_lite.{k}": v for k, v in entries.items()}
+    header = {key: value for key, value in header.items() if value is not None}
+    write_tensors(tmp_path / "toy.safetensors", method.tensors(), header)
+    with pytest.raises(PersoError, match=r"^[^\n]{20,400}$"):
+        load_method(tmp_path / "toy.safetensors", tiny)
+
+
+def test_a_rank_that_no_tensor_has_is_refused_before_it_is_built(tiny, tmp_path):
+    method = DreamBoothLoRA(tiny, "teddy", identifier_token="hat", prior_pictures=0)
+    settings = json.dumps(method.settings() | {"rank": 10**9})
+    header = method.header() | {"perso_lite.settings": settings}
+    write_tensors(tmp_path / "toy.safetensors", method.tensors(), header)
+    with pytest.raises(PersoError, match="other sizes"):
+        load_method(tmp_path / "toy.safetensors", tiny)
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
@@ -30,6 +31,11 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+HEADER_KEYS = tuple(
+    f"perso_lite.{key}"
+    for key in ("method", "format_version", "placeholder_token", "class_word", "base",
+                "base_fingerprint", "settings", "training")
+)  # fmt: skip
 ALIASES = {"xti": "extended_textual_inversion"}  # the usual name of the paper's method
 
 
@@ -69,6 +75,12 @@ def load_method(
             base, or, with `transfer`, of another architecture.
     """
     tensors, header = read_tensors(path)
+    missing = [key for key in HEADER_KEYS if key not in header]
+    if missing:
+        raise PersoError(
+            f"The header of {path} lacks {', '.join(missing)}, so it is no concept "
+            "file of perso_lite. Take an untouched copy or train the concept again."
+        )
     name = header["perso_lite.method"]
     if name not in METHODS or header["perso_lite.format_version"] != FORMAT_VERSION:
         raise PersoError(
@@ -83,17 +95,56 @@ def load_method(
             f"({fingerprint(base)}). Load that base, train the concept again on this "
             "one, or, if this one was fine-tuned from that, say transfer=True."
         )
-    method = METHODS[name](
-        base,
-        header["perso_lite.class_word"],
-        placeholder_token or header["perso_lite.placeholder_token"],
-        **json.loads(header["perso_lite.settings"]),
-    )
+    token = placeholder_token or header["perso_lite.placeholder_token"]
+    settings = _entries(header, "settings", path)
+    record = _entries(header, "training", path)
+    method = _built(METHODS[name], base, token, header, settings, tensors, path)
     _fill(method, tensors, path)
     if not transfer:
         method.check_header(header, path)
-    method.training_record = json.loads(header["perso_lite.training"])
+    method.training_record = record
     return method.to(base.device)
+
+
+def _entries(header: dict[str, str], name: str, path: str | Path) -> dict[str, Any]:
+    """A part of the header that is a JSON object."""
+    try:
+        entries = json.loads(header[f"perso_lite.{name}"])
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
+        raise PersoError(
+            f"The {name} in the header of {path} cannot be read. Take an untouched "
+            "copy or train the concept again."
+        )
+    return entries
+
+
+def _built(
+    kind: type[Method],
+    base: StableDiffusionPipeline,
+    placeholder_token: str,
+    header: dict[str, str],
+    settings: dict[str, Any],
+    tensors: dict[str, Tensor],
+    path: str | Path,
+) -> Method:
+    """A method with a file's settings; sizes must be those of the file's tensors."""
+    sizes = {size for tensor in tensors.values() for size in tensor.shape}
+    wrong = {k: settings[k] for k in kind.SIZES if settings.get(k, 1) not in sizes}
+    try:
+        if wrong:
+            raise ValueError("its tensors have other sizes")
+        return kind(
+            base, header["perso_lite.class_word"], placeholder_token, **settings
+        )
+    except PersoError:
+        raise
+    except (TypeError, ValueError, OverflowError, RuntimeError) as reason:
+        raise PersoError(
+            f"{path} has settings that {kind.name} cannot be built with "
+            f"({str(reason)[:120]}). Take an untouched copy or train the concept again."
+        ) from reason
 
 
 def _fill(method: Method, tensors: dict[str, Tensor], path: str | Path) -> None:

@@ -52,6 +52,7 @@ class TextualInversion(Method):
 
     name: ClassVar[str] = "textual_inversion"
     SETTINGS = ("num_vectors", "initializer_token", "learning_rate")
+    SIZES = ("num_vectors",)
 
     def __init__(
         self,

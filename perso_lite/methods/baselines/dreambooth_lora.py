@@ -93,6 +93,7 @@ class DreamBoothLoRA(ClassPreserving):
 
     name: ClassVar[str] = "dreambooth_lora"
     SETTINGS = ("identifier_token", "rank", "learning_rate")
+    SIZES = ("rank",)
     lora_scale = InferenceParameter(
         "s, how much of what was learned is drawn; not saved (default 1)", _set_scale
     )
