@@ -13,29 +13,21 @@ class PersoError(ValueError):
     """
 
 
-def check_finite(
-    name: str, value: Real, *, least: float | None = None, above: float | None = None
-) -> None:
+def check_finite(name: str, value: Real, least: float = -math.inf) -> None:
     """Refuse what is not a finite number in its range.
 
     Args:
         name: of the argument.
         value: as given.
         least: the smallest value allowed.
-        above: the value must be larger than this.
 
     Raises:
         PersoError: it is no number, infinite or not a number, or out of range.
     """
-    wanted = "a finite number"
-    if least is not None:
-        wanted += f" of at least {least:g}"
-    if above is not None:
-        wanted += f" above {above:g}"
     number = isinstance(value, Real) and not isinstance(value, bool)
-    low = -math.inf if least is None else least
-    under = -math.inf if above is None else above
-    if not (number and math.isfinite(value) and value >= low and value > under):
+    if not (number and math.isfinite(value) and value >= least):
+        wanted = "a finite number"
+        wanted += f" of at least {least:g}" if math.isfinite(least) else ""
         raise PersoError(f"{name} is {value!r}, but {wanted} is needed.")
 
 

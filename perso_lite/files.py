@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,17 @@ def _target(path: str | Path) -> Path:
     return path
 
 
-def _partial_beside(path: Path, ending: str = "partial") -> Path:
-    """A new hidden name beside `path`; names that killed processes left are removed."""
-    for left in path.parent.glob(f".{path.name}.*.{ending}"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+def _beside(path: Path, ending: str = "partial") -> Path:
+    """A new hidden name beside `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{ending}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the halves of `path` that killed processes left."""
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        with suppress(FileNotFoundError):  # another process may finish it just now
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_atomically(path: str | Path, payload: bytes) -> None:
@@ -83,10 +88,10 @@ def write_atomically(path: str | Path, payload: bytes) -> None:
         PersoError: `path` cannot be written, is no file, or the disk is full.
     """
     path = _target(path)
-    partial = path
+    partial = _beside(path)
     try:
-        partial = _partial_beside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         with open(partial, "wb") as file:
             file.write(payload)
             file.flush()
@@ -96,7 +101,7 @@ def write_atomically(path: str | Path, payload: bytes) -> None:
         raise _not_writable(path, reason) from reason
     finally:
         # after a success it is renamed already; after a failure it is half a file
-        if partial != path and partial.parent.is_dir():
+        if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
 
 
@@ -111,7 +116,8 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
         An empty folder to fill. It is renamed to `folder` at the end.
     """
     folder = _target(folder)
-    partial, earlier = (_partial_beside(folder, end) for end in ("partial", "earlier"))
+    partial, earlier = _beside(folder), _beside(folder, "earlier")
+    _remove_abandoned(folder)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -138,8 +144,8 @@ def check_writable(path: str | Path) -> None:
     path = _target(path)
     if path.is_dir():
         raise PersoError(f"{path} is a folder; give the name of a file inside it.")
+    probe = _beside(path)
     try:
-        probe = _partial_beside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()

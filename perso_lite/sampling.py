@@ -83,14 +83,18 @@ def generate(
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds as a list, each of them from 0 to 2^64 - 1."""
-    if isinstance(seeds, int) or not len(seeds):
+    try:
+        listed = list(seeds)
+    except TypeError:  # a single number
+        listed = []
+    if not listed:
         raise PersoError(
             f"seeds is {seeds!r}, but one picture is drawn for each of several seeds: "
             "give at least one, for example seeds=(0, 1)."
         )
-    for seed in seeds:
+    for seed in listed:
         check_whole("a seed", seed, 0, 2**64 - 1)
-    return [int(seed) for seed in seeds]
+    return [int(seed) for seed in listed]
 
 
 def starting_noise(base: StableDiffusionPipeline, seed: int) -> Tensor:

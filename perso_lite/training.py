@@ -109,12 +109,9 @@ def fit(
             loss that is not a finite number.
         KeyboardInterrupt: says where the last checkpoint is.
     """
-    for name, number, least in (
-        ("steps", steps, 0),
-        ("batch_size", batch_size, 1),
-        ("checkpoint_every", checkpoint_every, 1),
-    ):
-        check_whole(name, number, least)
+    check_whole("steps", steps, 0)
+    check_whole("batch_size", batch_size, 1)
+    check_whole("checkpoint_every", checkpoint_every, 1)
     check_whole("seed", seed, 0, 2**64 - 1)
     base, done, last_kept = method.base, 0, resume
     if checkpoint is not None:

@@ -65,6 +65,8 @@ def test_a_guidance_scale_that_is_no_number_is_refused(tiny, scale):
     "wrong",
     [
         {"seeds": 3},
+        {"seeds": np.int64(3)},
+        {"seeds": torch.tensor(3)},
         {"seeds": ()},
         {"seeds": (-1,)},
         {"seeds": (2**64,)},

@@ -5,9 +5,11 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from perso_lite import (
     TextualInversion,
+    encode_prompts,
     fit,
     generate,
     load_concept,
@@ -19,6 +21,8 @@ from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.tokens import check_placeholder
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import DATA_FOLDER
+from perso_lite.methods.baselines.dreambooth_lora import usual_identifier
+from perso_lite.world.words import RESERVED_WORDS
 
 ALL_CONCEPTS = shipped_concepts()
 
@@ -133,3 +137,16 @@ def test_there_is_a_learned_file_for_the_first_figure_of_each_method():
     kinds = {path.stem.rpartition("-")[2] for path in LEARNED}
     assert kinds == {"textual_inversion", "perfusion", "neti"}
     assert {f"{toy}-perfusion" for toy in toys()} <= {path.stem for path in LEARNED}
+
+
+def test_the_usual_identifier_changes_what_the_base_reads(base):
+    """With "sks" DreamBooth-LoRA has nothing that tells its words from the class's."""
+
+    def changed(word):  # by how much "rabbit" is another state after a word
+        prompts = ["a photo of a rabbit", f"a photo of a {word} rabbit"]
+        plain, other = encode_prompts(base, prompts)
+        return 1 - F.cosine_similarity(plain[5], other[6], dim=0).item()
+
+    assert usual_identifier(base) == "qzx"
+    assert usual_identifier(base) in RESERVED_WORDS
+    assert changed("qzx") > 20 * changed("sks")

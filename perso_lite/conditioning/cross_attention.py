@@ -56,9 +56,9 @@ def cross_attention_layers(unet: UNet2DConditionModel) -> list[CrossAttentionLay
     middle last.)
 
     Raises:
-        PersoError: the U-Net has none, or calls to them would pass what is attached.
+        PersoError: the U-Net has none, or is fused or compiled, so that its calls would
+            pass what is attached to them.
     """
-    check_calls(unet)
     places = [
         (f"{name}.attentions.{i}.transformer_blocks.{j}.attn2", side, shrink)
         for name, block, side, shrink in _blocks_in_call_order(unet)
@@ -70,17 +70,17 @@ def cross_attention_layers(unet: UNet2DConditionModel) -> list[CrossAttentionLay
             "This U-Net has no cross-attention layers, but text reaches a U-Net only "
             "through them. Use a Stable Diffusion 1.x or 2.x."
         )
-    return [CrossAttentionLayer(i, *place) for i, place in enumerate(places)]
+    layers = [CrossAttentionLayer(i, *place) for i, place in enumerate(places)]
+    _check_calls(unet, layers[0])
+    return layers
 
 
-def check_calls(unet: UNet2DConditionModel) -> None:
+def _check_calls(unet: UNet2DConditionModel, layer: CrossAttentionLayer) -> None:
     """Refuse a U-Net that would silently pass what is attached to its projections.
 
-    Raises:
-        PersoError: its projections are fused, or it is compiled.
+    It is asked at every training step, so it looks at one layer: all are fused at once.
     """
-    processors = unet.attn_processors.values()
-    if any(isinstance(processor, FusedAttnProcessor2_0) for processor in processors):
+    if isinstance(unet.get_submodule(layer.name).processor, FusedAttnProcessor2_0):
         raise PersoError(
             "The projections of this U-Net are fused, so what is attached to single "
             "ones would have no effect: call unfuse_qkv_projections() first."

@@ -53,11 +53,12 @@ class ExpandsWords:
         lowered = as_read(text)
         if not any(tokens[0] in lowered for tokens in self.new_words):
             return text
-        for tokens in self.new_words:
-            others = "".join(f" {token}" for token in tokens[1:])
-            alone = rf"{re.escape(tokens[0])}(?!_\d)(?!{re.escape(others)}\b)"
-            if others:
-                lowered = re.sub(alone, lambda _, t=tokens: " ".join(t), lowered)
+        for first, *others in self.new_words:
+            if others:  # unless all of them are written already
+                whole = " ".join([first, *others])
+                rest = re.escape(whole.removeprefix(first))
+                alone = rf"{re.escape(first)}(?!_\d)(?!{rest}\b)"
+                lowered = re.sub(alone, lambda _, whole=whole: whole, lowered)
         return lowered
 
     def __call__(self, text: Any = None, *args: Any, **options: Any) -> Any:

@@ -139,10 +139,8 @@ class TextualInversion(Method):
         """
         path = Path(path)
         if path.is_dir():
-            found = [path / f"learned_embeds.{end}" for end in ("safetensors", "bin")]
-            path = (
-                found[1] if found[1].is_file() and not found[0].is_file() else found[0]
-            )
+            files = [path / f"learned_embeds.{end}" for end in ("safetensors", "bin")]
+            path = next((file for file in files if file.is_file()), files[0])
         stored_token, vectors = _one_word(path)
         vectors = torch.atleast_2d(vectors)  # a single vector may come as (dim,)
         method = cls(base, class_word, placeholder_token or stored_token, len(vectors))
@@ -157,18 +155,16 @@ class TextualInversion(Method):
 
 def _one_word(path: Path) -> tuple[str, Tensor]:
     """The name and the vectors (count, dim) or (dim,) of the word in a file."""
-    if path.suffix in (".bin", ".pt"):
-        content = read_pickled(path)
-        if isinstance(content, dict) and "string_to_param" in content:
-            named = re.sub(r"[\s<>]", "", str(content.get("name") or path.stem)).lower()
-            content = {f"<{named}>": v for v in content["string_to_param"].values()}
-    else:
-        content, _ = read_safetensors(path)
-    words = isinstance(content, dict) and len(content) == 1 and [*content.items()]
-    if not words or not isinstance(words[0][1], Tensor) or words[0][1].ndim > 2:
+    pickled = path.suffix in (".bin", ".pt")
+    content = read_pickled(path) if pickled else read_safetensors(path)[0]
+    words = content if isinstance(content, dict) else {}
+    if isinstance(words.get("string_to_param"), dict):  # of the web UI
+        named = re.sub(r"[\s<>]", "", str(words.get("name") or path.stem)).lower()
+        words = {f"<{named}>": v for v in words["string_to_param"].values()}
+    name, vectors = next(iter(words.items()), (None, None))
+    if len(words) != 1 or not isinstance(vectors, Tensor) or vectors.ndim > 2:
         raise PersoError(
             f"{path} does not hold one word: a learned_embeds file has one tensor, "
             "named like its word. Files of perso_lite go through load_method."
         )
-    name, vectors = words[0]
     return name, vectors.detach().float()

@@ -177,7 +177,7 @@ def waves(mine: Callable) -> Facts:
     here, there = (ask(mine, p, frequencies) for p in (points, points + shift))
     return {
         "length one": close(here.norm(dim=1), torch.ones(5)),
-        "likeness depends on the difference": close(here @ here.mT, there @ there.mT),
+        "products depend on the difference": close(here @ here.mT, there @ there.mT),
         "first sines, then cosines": agrees(mine, solutions.waves, points, frequencies),
     }
 

@@ -29,8 +29,11 @@ def test_words_are_measured_in_all_spaces_and_with_all_dials(small, tmp_path):
         "neti knows no bypass", "neti from a random start", "xti 1", "xti 2",
         "xti shared 1", "xti shared 2",
     ]  # fmt: skip
-    scores = {point: scores["instance"][0].tolist() for point, scores in found.items()}
-    assert all(len(values) == 2 for values in scores.values())
-    # after a step or two, points are so near that rounding may make two of them equal
-    assert len({tuple(values) for values in scores.values()}) >= len(scores) - 2
+    names = ("instance", "clip_image", "clip_text")
+    scores = {
+        point: [scores[name][0].tolist() for name in names]
+        for point, scores in found.items()
+    }
+    assert all(len(values) == 2 for point in scores.values() for values in point)
+    assert len({str(values) for values in scores.values()}) == len(scores)
     assert (tmp_path / "dotty-teddy-neti.safetensors").exists()

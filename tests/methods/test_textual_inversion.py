@@ -162,7 +162,15 @@ def test_code_in_a_file_is_not_run(tiny, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [[], {}, {"<a>": 3}, {"<a>": VECTORS, "<b>": VECTORS}, {"<a>": VECTORS[None]}],
+    [
+        [],
+        {},
+        {"<a>": 3},
+        {"<a>": VECTORS, "<b>": VECTORS},
+        {"<a>": VECTORS[None]},
+        {"string_to_param": [VECTORS]},
+        {"string_to_param": {}},
+    ],
 )
 def test_other_content_is_refused_in_a_sentence(tiny, tmp_path, content):
     path = write_plain(tmp_path / "learned_embeds.bin", content)

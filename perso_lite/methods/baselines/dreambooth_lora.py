@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save
 
-from perso_lite.conditioning.cross_attention import check_calls
+from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.errors import PersoError
 from perso_lite.files import write_atomically
@@ -38,7 +38,8 @@ from perso_lite.methods.baselines.class_prior import (
 
 # "sks" is that of diffusers' documentation. Our base knows it, but its text encoder
 # makes nearly the same text state of "sks teddy" as of "teddy", so nothing could be
-# learned for one of them alone; of its reserved words "qzx" moves the state most.
+# learned for one of them alone. "qzx", another of its reserved words, moves that state
+# a hundred times as far.
 IDENTIFIERS = ("qzx", "sks")
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # of self- and cross-attention
 
@@ -141,7 +142,7 @@ class DreamBoothLoRA(ClassPreserving):
             PersoError: the word is taken, `base` is built differently, fused or
                 compiled, or this LoRA is attached already.
         """
-        check_calls(base.unet)
+        cross_attention_layers(base.unet)  # refuses a fused or compiled U-Net
         with (
             self.tokens.attached(base, lambda: self.words),
             self.lora.attached(base.unet),
