@@ -4,14 +4,14 @@ A checkpoint is a concept file that also holds the optimizer's moments and the s
 the generator everything random comes from.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from perso_lite.errors import PersoError
-from perso_lite.files import read_tensors, write_tensors
+from perso_lite.errors import PersoError, check_whole, shortened
+from perso_lite.files import parse_json, read_tensors, write_tensors
 from perso_lite.method import Method
 
 
@@ -65,7 +65,8 @@ def load_checkpoint(
                 f"{header.get(key)}, yours is {mine[key]}. Use the settings it was "
                 "started with, or start afresh without resume."
             )
-    earlier = json.loads(header["perso_lite.training"])
+    source = f"The entry training in the header of {path}"
+    earlier = parse_json(header.get("perso_lite.training", ""), dict, source)
     changed = [key for key in record if earlier.get(key) != record[key]]
     if changed and not allow_changes:
         was, now = ({k: d.get(k) for k in changed} for d in (earlier, record))
@@ -74,6 +75,24 @@ def load_checkpoint(
             f"{_listed(now)}. Give what it was begun with, or, if this is wanted, say "
             "allow_changes=True."
         )
+    try:
+        _take_up(tensors, method, optimizer, generator)
+        check_whole("steps", earlier.get("steps"), 0)
+    except Exception as reason:  # whatever tensors of other shapes may cause
+        raise PersoError(
+            f"{path} holds no state that this training can go on from "
+            f"({shortened(reason)}). Start afresh without resume."
+        ) from reason
+    return earlier["steps"]
+
+
+def _take_up(
+    tensors: dict[str, Tensor],
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    """Give the tensors of a checkpoint to method, optimizer and generator."""
     saved = optimizer.state_dict()
     for key, value in tensors.items():
         if key.startswith("fit.optimizer."):
@@ -85,7 +104,6 @@ def load_checkpoint(
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     )
     generator.set_state(tensors["fit.generator"])
-    return earlier["steps"]
 
 
 def _listed(record: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ from perso_lite.conditioning.tokens import (
     check_placeholder,
     token_names,
 )
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, check_whole
 from perso_lite.files import write_tensors
 
 FORMAT_VERSION = "1"
@@ -99,8 +99,8 @@ class Method(nn.Module):
         num_vectors: how many token vectors the word is made of.
 
     Raises:
-        PersoError: a placeholder the tokenizer would misread or already knows, or no
-            class word.
+        PersoError: a placeholder the tokenizer would misread or already knows, no
+            class word, or more vectors than the base reads of a prompt.
     """
 
     name: ClassVar[str]
@@ -120,6 +120,8 @@ class Method(nn.Module):
         placeholder_token: str,
         num_vectors: int = 1,
     ):
+        read = base.tokenizer.model_max_length - 2  # beside the start and the end
+        check_whole("num_vectors", num_vectors, 1, read)
         check_placeholder(base.tokenizer, placeholder_token, num_vectors)
         if not class_word.split():
             raise PersoError(

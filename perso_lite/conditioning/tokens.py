@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -68,6 +68,19 @@ class ExpandsWords:
     def tokenize(self, text: str, *args: Any, **options: Any) -> list[str]:
         """As the tokenizer's own, of the expanded text."""
         return super().tokenize(self.expanded(text), *args, **options)
+
+    def save_pretrained(self, *args: Any, **options: Any) -> NoReturn:
+        """Refused: the weights of the word are not in the pipeline that is saved.
+
+        Raises:
+            PersoError: always.
+        """
+        words = " and ".join(tokens[0] for tokens in self.new_words) or "a concept"
+        raise PersoError(
+            f"A pipeline cannot be saved while {words} is attached: the folder would "
+            "fail when it is loaded. Leave the `with` block first; what was learned is "
+            "kept by the method's save. Remove what was written of the folder."
+        )
 
 
 def check_placeholder(
