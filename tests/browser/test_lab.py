@@ -178,10 +178,8 @@ def test_the_link_saves_the_picture_that_is_shown(page, lab, tiny_folder):
         saved = download.value.path().read_bytes()
         assert saved.hex() == panel.locator("img").evaluate(BYTES)
         panel.get_by_text("blue").click()
-        page.wait_for_function(
-            "link => link.download == '60-blue.png'",
-            arg=panel.locator("a").element_handle(),
-        )
+        # found again each time: the panel writes a new link, an old one never changes
+        panel.locator("a[download='60-blue.png']").wait_for(state="attached")
     assert names == ["60-red.png", "60-blue.png"]
     check_page(page)
 
