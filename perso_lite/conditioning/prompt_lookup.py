@@ -16,6 +16,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import call_argument
+from perso_lite.conditioning.restored import restored
 
 
 @dataclass
@@ -59,13 +60,10 @@ class PromptLookup:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Inside, prompts are recorded with their states."""
-        hook = self._base.text_encoder.register_forward_hook(
-            self._text_encoded, with_kwargs=True
-        )
-        try:
+        encoder, note = self._base.text_encoder, self._text_encoded
+        with restored() as at_exit:
+            at_exit(encoder.register_forward_hook(note, with_kwargs=True).remove)
             yield
-        finally:
-            hook.remove()
 
     def _text_encoded(
         self, _: nn.Module, args: tuple, kwargs: dict, output: Any
