@@ -41,12 +41,13 @@ class PerLayerConditioning:
 
     Attributes:
         cache: knows the words that are attached, and encodes.
+        prompts: which were encoded, and their states.
     """
 
     def __init__(self, base: StableDiffusionPipeline):
         self.cache = EncodingCache(base)
         self._base = base
-        self._prompts = PromptLookup(base)
+        self.prompts = PromptLookup(base)
         self._call: UNetInputs | None = None  # the present one
         self._read: tuple = (None, None, None)  # states, rows, what is read there
 
@@ -57,7 +58,7 @@ class PerLayerConditioning:
         unet, encoder = self._base.unet, self._base.text_encoder
         given, entered = self._text_given, self._unet_entered
         with (
-            self._prompts.recording(),
+            self.prompts.recording(),
             rewritten_text(unet, keys, values),
             shared_on(unet, KEYS_DECIDED_BY, lambda: nullcontext(WHO)),
             restored() as at_exit,
@@ -75,16 +76,16 @@ class PerLayerConditioning:
         """
         for word in self.cache.words:
             word.check_timesteps(timesteps)
-        self._prompts.paused = True
+        self.prompts.paused = True
         try:
             return self.cache.encoded(ids, timesteps)
         finally:
-            self._prompts.paused = False
+            self.prompts.paused = False
 
     def _text_given(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         """Refuse a prompt at once, and not when the first pictures have been drawn."""
         ids = call_argument(args, kwargs, 0, "input_ids")
-        for word in () if self._prompts.paused else self.cache.words:
+        for word in () if self.prompts.paused else self.cache.words:
             word.check_once(ids, self._base.tokenizer)
 
     # -- a call of the U-Net ---------------------------------------------------------
@@ -117,7 +118,7 @@ class PerLayerConditioning:
         answer is kept, for the length of a call (and of the backward pass after it).
         """
         if self._read[0] is not states:
-            rows, ids = self._prompts.find(states)
+            rows, ids = self.prompts.find(states)
             ours = torch.isin(ids, ids.new_tensor(self.cache.token_ids())).any(1)
             rows, ids, encoded = rows[ours], ids[ours], None
             if self._call and len(rows):  # else a layer runs by itself, before any call
@@ -135,4 +136,8 @@ def joined_conditioning(
     with shared_on(base.unet, KEY, installed) as present, restored() as at_exit:
         at_exit(partial(present.cache.remove, word))
         present.cache.words.append(word)
+        for encoding in word.encodings:  # a prompt may have been encoded in them
+            present.prompts.record(encoding)
         yield
+        if not word.training:
+            word.encodings = present.prompts.recorded()
