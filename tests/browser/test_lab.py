@@ -47,7 +47,8 @@ prompt_patching(base, "a cat on snow", "a dog", num_inference_steps=2)""",
 )
 
 GATE = """import torch
-from perso_lite.methods.perfusion.covariance import TextCovariance, text_fingerprint
+from perso_lite.base import text_fingerprint
+from perso_lite.methods.perfusion.covariance import TextCovariance
 from perso_lite.teaching.panels import gate_explorer
 covariance = TextCovariance(torch.eye(32), text_fingerprint(base), captions=1)
 toy = perso_lite.Perfusion(base, "teddy", covariance=covariance)
