@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER
+from perso_lite.files import DATA_FOLDER, restore_earlier
 
 BASE_FOLDER = DATA_FOLDER / "base"
 SAMPLED = 64  # numbers of each weight tensor that a fingerprint looks at (ours)
@@ -51,6 +51,7 @@ def load_base(
         dtype = torch.float16 if on_gpu else torch.float32
 
     source = str(path_or_id or BASE_FOLDER)
+    restore_earlier(source)
     if path_or_id is None and not BASE_FOLDER.is_dir():
         raise PersoError(
             f"The shipped base is not at {BASE_FOLDER}. Install from a clone with "
