@@ -53,6 +53,8 @@ class Concept:
             shipped concept have "{}" in place of its word.
         placeholder_token: the word of a shipped concept, or None.
         truth: the parameters a shipped concept was painted with, or None.
+        learnable_property: what of the pictures is meant, "object" (the thing in them)
+            or "style" (how they are made); it chooses the neutral captions.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Concept:
     captions: list[str] | None = None
     placeholder_token: str | None = None
     truth: dict[str, Any] | None = None
+    learnable_property: str = "object"
 
     def pixels(self, resolution: int) -> Tensor:
         """Pictures as (pictures, 3, resolution, resolution) in [-1, 1]."""
