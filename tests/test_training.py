@@ -309,6 +309,28 @@ def test_captions_that_say_the_placeholder_are_trained_on(tiny, concept):
     assert {text for step in steps for text in step.captions} == {"a <toy> on a beach"}
 
 
+def test_a_style_has_captions_of_its_own(tiny, concept, monkeypatch):
+    monkeypatch.setattr(tiny.tokenizer, "tokenize", str.split)  # it knows the words
+    of_style = replace(concept, learnable_property="style")
+    captions = TextualInversion(tiny, "teddy").captions(of_style)
+    assert len(captions) == 3 and captions[0] == captions[2]
+    assert captions[0][0] == "a painting in the style of <toy>"
+    assert all(text.endswith("the style of <toy>") for text in captions[0])
+    described = replace(of_style, captions=["a <toy> of a cat", "", "a dog"])
+    assert TextualInversion(tiny, "teddy").captions(described) == [
+        ["a <toy> of a cat"],
+        captions[0],
+        captions[0],
+    ]
+
+
+def test_a_style_is_trained_and_recorded(tiny, concept):
+    method, steps = train(tiny, replace(concept, learnable_property="style"), steps=2)
+    said = {text for step in steps for text in step.captions}
+    assert all(text.endswith(" in <toy>") for text in said)
+    assert method.training_record["learnable_property"] == "style"
+
+
 def test_a_v_prediction_base_is_asked_for_velocity(tmp_path, concept):
     (tmp_path / "words").mkdir()
     pipeline = tiny_pipeline(tmp_path / "words", prediction_type="v_prediction")
