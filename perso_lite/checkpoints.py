@@ -21,7 +21,7 @@ from perso_lite.files import read_tensors, write_tensors
 from perso_lite.method import Method
 
 SCHEDULES = ("constant", "linear", "cosine")  # of the learning rate
-# of `fit`; files that are older than one of these options do not say it
+# of `fit` and `Concept`; a file older than one of these options does not say it
 DEFAULTS = {
     "gradient_accumulation": 1,
     "flips": False,

@@ -281,7 +281,9 @@ def style_templates(base: StableDiffusionPipeline) -> tuple[str, ...]:
     """The neutral captions for a style, in words that the base knows.
 
     A base without the word "style", such as ours, reads "a painting in <art>" for "a
-    painting in the style of <art>": the pieces of an unknown word would disturb it.
+    painting in the style of <art>": the pieces of an unknown word would disturb it. On
+    ours, neutral captions do not suffice all the same; a style is learned there with
+    captions of one's own that name what is in each picture ("a <art> of a cat").
     """
     if len(base.tokenizer.tokenize("style")) == 1:
         return STYLE_TEMPLATES

@@ -216,6 +216,30 @@ def test_the_learning_rate_follows_its_schedule(tiny, concept, options, rates):
     assert moved == pytest.approx([0.02 * rate for rate in rates], abs=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_step_that_overflows_moves_nothing_not_even_the_learning_rate(tiny, concept):
+    """As in half precision: the loss is finite, but its gradient is not."""
+
+    class Steep(TextualInversion):
+        steep = True
+
+        def extra_loss(self, generator):
+            return (self.vectors * 0).sum().sqrt() if self.steep else None
+
+    method = Steep(tiny, "teddy", learning_rate=0.02)
+    start = method.vectors.detach().clone()
+    options = {"seed": 0, "batch_size": 1, "learning_rate_schedule": "linear"}
+    state = begin_training(method, training_record(concept, 4, **options), 4)
+    state.scaler = torch.amp.GradScaler("cpu")
+    scheduler = DDPMScheduler.from_config(tiny.scheduler.config)
+    drawn = (method, prepare(method, concept), scheduler, 1, state.generator)
+    for index, rate in enumerate((0.02, 0.015)):
+        train_step(method, [draw_batch(*drawn)], state, index)
+        assert state.schedule.get_last_lr() == [pytest.approx(rate)]
+        assert torch.equal(method.vectors, start) == method.steep
+        method.steep = False
+
+
 VARIED = {"flips": True, "crops": 2, "gradient_accumulation": 2, "warmup_steps": 2}
 
 
