@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     # the one that any base can do without preparation
     learn.add_argument("--method", default="textual-inversion")
     learn.set_defaults(run=later("commands.personalize", "personalize"))
+    add_training_options(learn)
     for command in (tour, learn):
         command.add_argument(
             "--placeholder-token", help="the new word; default: like the file, <file>"
@@ -101,6 +102,31 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def add_training_options(command: argparse.ArgumentParser) -> None:
+    """Options of `fit`, and of the pictures it gets; all off by default."""
+    add = command.add_argument
+    add("--flips", action="store_true", help="train on mirrored pictures, too")
+    add("--crops", type=natural, default=0, help="random crops to add for each picture")
+    add(
+        "--gradient-accumulation",
+        type=positive,
+        default=1,
+        help="batches for each step",
+    )
+    add(
+        "--learning-rate-schedule",
+        choices=("constant", "linear", "cosine"),
+        default="constant",
+    )
+    add("--warmup-steps", type=natural, default=0, help="of the learning rate, from 0")
+    add("--learnable-property", choices=("object", "style"), default="object")
+    add(
+        "--auto-mask",
+        action="store_true",
+        help="make masks for pictures without one, from the base's cross-attention",
+    )
+
+
 def later(module: str, function: str) -> Callable[..., None]:
     """A command whose module is imported when it runs, so that --help is quick."""
     return lambda **options: getattr(import_quietly(module), function)(**options)
@@ -110,6 +136,13 @@ def positive(text: str) -> int:
     """Parse a number of at least one."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def natural(text: str) -> int:
+    """Parse a number of at least zero."""
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than 0")
     return number
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from perso_lite import __version__
 from perso_lite.base import base_name, encode_prompts, fingerprint
-from perso_lite.concepts import TEMPLATES, Concept
+from perso_lite.concepts import STYLE_TEMPLATES, TEMPLATES, Concept
 from perso_lite.conditioning.new_words import as_read, token_names
 from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
@@ -151,10 +151,13 @@ class Method(nn.Module):
     def captions(self, concept: Concept) -> list[list[str]]:
         """For every picture, the captions to draw from at each step.
 
-        A picture's own caption if it says the placeholder, otherwise the 27 neutral
-        ones of Textual Inversion.
+        A picture's own caption if it says the placeholder, otherwise the neutral ones
+        of Textual Inversion: 27 for an object, 17 for a style.
         """
-        neutral = [template.format(self.placeholder_token) for template in TEMPLATES]
+        templates = TEMPLATES
+        if concept.learnable_property == "style":
+            templates = style_templates(self.base)
+        neutral = [template.format(self.placeholder_token) for template in templates]
         own = concept.captions or [""] * len(concept.images)
         token = self.placeholder_token
         return [[text] if token in as_read(text) else neutral for text in own]
@@ -269,6 +272,19 @@ class Method(nn.Module):
             PersoError: the place cannot be written or the disk is full.
         """
         write_tensors(path, self.tensors(), self.header())
+
+
+def style_templates(base: StableDiffusionPipeline) -> tuple[str, ...]:
+    """The neutral captions for a style, in words that the base knows.
+
+    A base without the word "style", such as ours, reads "a painting in <art>" for "a
+    painting in the style of <art>": the pieces of an unknown word would disturb it. On
+    ours, neutral captions do not suffice all the same; a style is learned there with
+    captions of one's own that name what is in each picture ("a <art> of a cat").
+    """
+    if len(base.tokenizer.tokenize("style")) == 1:
+        return STYLE_TEMPLATES
+    return tuple(text.replace("the style of ", "") for text in STYLE_TEMPLATES)
 
 
 @contextmanager

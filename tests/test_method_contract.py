@@ -312,6 +312,19 @@ def test_resuming_gives_what_an_undisturbed_run_gives(
     assert (losses + rest, state) == alone(name)
 
 
+def test_resuming_with_every_option_of_fit_is_exact_too(name, tiny, concept, tmp_path):
+    options = {"gradient_accumulation": 2, "flips": True, "crops": 1}
+    options |= {"learning_rate_schedule": "cosine", "warmup_steps": 1}
+    losses, state = train(make(name, tiny), concept, **options)
+    path, interrupted = tmp_path / "half.safetensors", make(name, tiny)
+    kept = {"batch_size": 2, "checkpoint": path, "checkpoint_every": 2}
+    steps = fit(interrupted, concept, STEPS, **options, **kept)
+    for _ in range(3):
+        next(steps)
+    resumed = train(make(name, tiny), concept, resume=path, **options)
+    assert resumed == (losses[2:], state)
+
+
 # -- attaching -------------------------------------------------------------------------
 
 
