@@ -111,7 +111,7 @@ def read_word(folder: Path, modifier_token: str | None) -> tuple[str, Tensor]:
         )
     tensors, _ = read_public_tensors(found[-1])  # .safetensors rather than .bin
     (vector,) = tensors.values() if len(tensors) == 1 else [None]
-    if vector is None or vector.numel() != vector.shape[-1]:
+    if vector is None or vector.ndim == 0 or vector.numel() != vector.shape[-1]:
         raise PersoError(
             f"{found[-1]} does not hold one vector of one new word, under its name."
         )

@@ -1,5 +1,6 @@
 """LoRA files of diffusers and kohya's scripts, against the stock pipeline's reading."""
 
+import copy
 import json
 import random
 
@@ -17,7 +18,8 @@ from public_file_makers import (
 )
 from safetensors.torch import load_file, save_file
 
-from perso_lite import DreamBoothLoRA, PersoError, encode_prompts, load_method
+from perso_lite import DreamBoothLoRA, PersoError, encode_prompts, fit, load_method
+from perso_lite.files import read_tensors, write_tensors
 
 STOCK, OURS = "a weird teddy on a beach", "a <toy> on a beach"
 
@@ -187,6 +189,19 @@ def test_a_method_of_many_layers_is_saved_drawn_and_exported(tiny, own_tiny, tmp
     assert agree(method, tiny, own_tiny, exported)
 
 
+def test_what_was_read_learns_on_in_all_its_layers(tiny, concept, tmp_path):
+    text = ["encoder.layers.0.mlp.fc1"]
+    path = kohya_file(tmp_path / "a.safetensors", tiny, ["conv_out"], text_layers=text)
+    method = read(path, tiny)
+    method.prior.pictures = 1
+    before, weights = copy.deepcopy(method.state_dict()), snapshot_of(tiny)
+    next(fit(method, concept, batch_size=1))
+    after = method.state_dict()
+    assert len(after) == 4
+    assert not any(torch.equal(after[key], before[key]) for key in after)
+    assert changes(tiny, weights) == []
+
+
 # -- what is refused -------------------------------------------------------------------
 
 
@@ -312,8 +327,6 @@ def test_layer_ranks_are_checked(tiny, ranks, match):
 
 
 def test_a_header_with_a_huge_rank_builds_nothing(tiny, tmp_path):
-    from perso_lite.files import read_tensors, write_tensors
-
     method = DreamBoothLoRA(
         tiny, "teddy", identifier_token="weird", layer_ranks={"unet.conv_in": 2}
     )
