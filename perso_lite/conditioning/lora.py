@@ -146,7 +146,8 @@ def _in_place_of(network: nn.Module, name: str, layer: LoraLayer) -> Iterator[No
         before = None
     thin_in, thin_out = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
     wanted = (len(thin_out), *thin_in.shape[1:])  # (out, in), of a convolution longer
-    if before is None or before.weight.shape != wanted:
+    present = getattr(before, "weight", None)
+    if present is None or present.shape != wanted:
         raise PersoError(
             f"This LoRA changes {name}, from {layer.in_features} to "
             f"{layer.out_features} channels, which this base does not have; attach it "

@@ -22,6 +22,7 @@ from perso_lite.files import write_atomically
 from perso_lite.methods.baselines.public_files import (
     CUSTOM_DIFFUSION_FILES,
     read_public_tensors,
+    weights_file,
 )
 
 
@@ -60,8 +61,7 @@ def read_deltas(
         PersoError: there is no such file, it cannot be read, changes other layers than
             `projections`, or holds numbers that are not finite.
     """
-    files = [folder / name for name in CUSTOM_DIFFUSION_FILES]
-    path = next((file for file in files if file.is_file()), files[0])
+    path = weights_file(folder, CUSTOM_DIFFUSION_FILES)
     tensors, _ = read_public_tensors(path)
     wanted = {key_of(name): module.weight for name, module in projections.items()}
     for key in [*tensors, *wanted]:

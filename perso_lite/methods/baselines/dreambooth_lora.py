@@ -37,7 +37,7 @@ from perso_lite.methods.baselines.class_prior import (
 )
 from perso_lite.methods.baselines.lora_files import (
     by_network,
-    lora_weights_file,
+    file_to_write,
     read_lora,
     stock_names,
 )
@@ -191,7 +191,7 @@ class DreamBoothLoRA(ClassPreserving):
         Raises:
             PersoError: the place cannot be written or the disk is full.
         """
-        path = lora_weights_file(path)
+        path = file_to_write(path)
         weights = stock_names(self.lora.weights(), self.text_lora.weights())
         tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
         write_atomically(path, save(tensors, metadata={"format": "pt"}))

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -28,17 +29,20 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError, check_whole
-from perso_lite.methods.baselines.public_files import read_public_tensors
+from perso_lite.methods.baselines.public_files import (
+    LORA_FILES,
+    read_public_tensors,
+    weights_file,
+)
 
-FILE_NAME = "pytorch_lora_weights.safetensors"
 NETWORKS = ("unet", "text_encoder")
 Matrices = tuple[Tensor, Tensor]  # A (r, in) and B (out, r); of convolutions longer
 
 
-def lora_weights_file(path: str | Path) -> Path:
-    """The file itself, or the one in a folder."""
+def file_to_write(path: str | Path) -> Path:
+    """The file itself, or in a folder the one that stock pipelines look for."""
     path = Path(path)
-    return path if path.suffix in (".safetensors", ".bin", ".pt") else path / FILE_NAME
+    return path if path.suffix == ".safetensors" else path / LORA_FILES[0]
 
 
 def stock_names(
@@ -82,7 +86,7 @@ def read_lora(path: str | Path, base: StableDiffusionPipeline) -> dict[str, Matr
         PersoError: the file cannot be read, is no plain LoRA, holds numbers that are
             not finite, or changes layers that `base` does not have.
     """
-    path = lora_weights_file(path)
+    path = weights_file(path, LORA_FILES)
     tensors, header = read_public_tensors(path)
     tensors = {name: value.detach().float() for name, value in tensors.items()}
     try:
@@ -126,12 +130,12 @@ def _peft_names(
     if not any(name.startswith(NETWORKS) for name in named):
         named = {f"unet.{name}": value for name, value in named.items()}
 
-    by_network = {network: {} for network in NETWORKS}
+    networks = {network: {} for network in NETWORKS}
     for name, value in named.items():
         network, _, layer = name.partition(".")
-        by_network[network][layer] = value
-    of_unet = convert_unet_state_dict_to_peft(by_network["unet"])
-    of_text = by_network["text_encoder"]
+        networks[network][layer] = value
+    of_unet = convert_unet_state_dict_to_peft(networks["unet"])
+    of_text = networks["text_encoder"]
     if any(".lora_A." not in k and ".lora_B." not in k for k in of_text):
         of_text = convert_state_dict_to_peft(convert_state_dict_to_diffusers(of_text))
     if not hasattr(base.text_encoder, "text_model"):
@@ -156,27 +160,31 @@ def _scaled(
 ) -> dict[str, Matrices]:
     """With the scale in B that the header states, as diffusers writes it with peft."""
     stated = json.loads(header.get(LORA_ADAPTER_METADATA_KEY, "{}"))
+    configs = {network: _stated_config(stated, network) for network in NETWORKS}
     scaled = {}
-    for network in NETWORKS:
-        start = f"{network}."
-        own = {
-            k.removeprefix(start): v for k, v in stated.items() if k.startswith(start)
-        }
-        config = LoraConfig(**own) if own else None
-        for pattern in config.alpha_pattern if config else ():
-            if not re.fullmatch(
-                r"\^?[\w.]+", pattern
-            ):  # peft reads it as an expression
-                raise ValueError(f"its alpha_pattern has {pattern}, which is no name")
-        for name in (name for name in pairs if name.startswith(start)):
-            thin, wide = pairs[name]
-            if config is not None:
-                key = get_pattern_key(config.alpha_pattern, name.removeprefix(start))
-                alpha = config.alpha_pattern.get(key, config.lora_alpha)
-                rank = len(thin)
-                wide = wide * (alpha / (rank**0.5 if config.use_rslora else rank))
-            scaled[name] = (thin, wide)
+    for name, (thin, wide) in pairs.items():
+        network, _, layer = name.partition(".")
+        scaled[name] = (thin, wide * _scale(configs[network], layer, len(thin)))
     return scaled
+
+
+def _stated_config(stated: Mapping[str, Any], network: str) -> LoraConfig | None:
+    start = f"{network}."
+    own = {k.removeprefix(start): v for k, v in stated.items() if k.startswith(start)}
+    config = LoraConfig(**own) if own else None
+    for pattern in config.alpha_pattern if config else ():
+        if not re.fullmatch(r"\^?[\w.]+", pattern):  # peft takes it for an expression
+            raise ValueError(f"its alpha_pattern has {pattern}, which is no name")
+    return config
+
+
+def _scale(config: LoraConfig | None, layer: str, rank: int) -> float:
+    """What peft would multiply B A with."""
+    if config is None:
+        return 1.0
+    key = get_pattern_key(config.alpha_pattern, layer)
+    alpha = config.alpha_pattern.get(key, config.lora_alpha)
+    return alpha / (rank**0.5 if config.use_rslora else rank)
 
 
 def _check_layer(

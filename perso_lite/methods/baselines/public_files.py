@@ -4,6 +4,7 @@ Names tell little: diffusers' script for Custom Diffusion writes safetensors fil
 end in `.bin`. So what a file holds decides, first of its bytes, then of its tensors.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,13 @@ from torch import Tensor
 from perso_lite.errors import PersoError
 from perso_lite.files import HASH_KEY, read_pickled, read_safetensors
 
-CUSTOM_DIFFUSION_FILES = tuple(
-    f"pytorch_custom_diffusion_weights.{ending}" for ending in ("safetensors", "bin")
-)
-FOLDER_FILES = (
-    *CUSTOM_DIFFUSION_FILES,
-    *(
-        f"{name}.{ending}"
-        for name in ("pytorch_lora_weights", "learned_embeds")
-        for ending in ("safetensors", "bin")
-    ),
+CUSTOM_DIFFUSION_FILES, LORA_FILES, WORD_FILES = (
+    (f"{name}.safetensors", f"{name}.bin")
+    for name in (
+        "pytorch_custom_diffusion_weights",
+        "pytorch_lora_weights",
+        "learned_embeds",
+    )
 )
 LORA_PARTS = (".lora_A.", ".lora_down.", ".lora.down.", "_lora.down.", "_layer.down.")
 
@@ -68,13 +66,13 @@ def _is_empty(value: dict | Tensor) -> bool:
     return (value.numel() if isinstance(value, Tensor) else len(value)) == 0
 
 
-def weights_file(folder: str | Path) -> Path:
-    """The file itself, or of a folder the first that public tools write there."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        return folder
-    files = [folder / name for name in FOLDER_FILES]
-    return next((file for file in files if file.is_file()), folder)
+def weights_file(path: str | Path, names: Sequence[str]) -> Path:
+    """The file itself, or the first in a folder that has one of the names."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    files = [path / name for name in names]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def reader_of(path: str | Path) -> str | None:
@@ -83,7 +81,8 @@ def reader_of(path: str | Path) -> str | None:
     Raises:
         PersoError: as `read_content`.
     """
-    content, header = read_content(weights_file(path))
+    names = (*CUSTOM_DIFFUSION_FILES, *LORA_FILES, *WORD_FILES)
+    content, header = read_content(weights_file(path, names))
     if HASH_KEY in header or not isinstance(content, dict):
         return None
     names = [name for name in content if isinstance(name, str)]
