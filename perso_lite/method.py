@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,12 +24,9 @@ from torch import Tensor, nn
 from perso_lite import __version__
 from perso_lite.base import base_name, encode_prompts, fingerprint
 from perso_lite.concepts import TEMPLATES, Concept
-from perso_lite.conditioning.tokens import (
-    LearnedTokens,
-    as_read,
-    check_placeholder,
-    token_names,
-)
+from perso_lite.conditioning.new_words import as_read, token_names
+from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
 from perso_lite.errors import PersoError
 from perso_lite.files import write_tensors
 
@@ -174,12 +172,11 @@ class Method(nn.Module):
         Args:
             generator: of everything that is drawn at random in the step.
         """
-        self.train()
-        try:
+        with restored() as at_exit:
+            at_exit(self.eval)
+            self.train()
             with self.attach(self.base):
                 yield
-        finally:
-            self.eval()
 
     def encoder_hidden_states(self, captions: list[str], timesteps: Tensor) -> Tensor:
         """What the U-Net's cross-attention reads, (batch, tokens, dim).
@@ -299,14 +296,11 @@ def inference_parameters(method: Method, **given: Any) -> Iterator[None]:
         raise PersoError(
             f"{method.name} has no inference parameter {name}; it has: {known}."
         )
-    before = {name: getattr(method, name) for name in given}
-    try:
+    with restored() as at_exit:
         for name, value in given.items():
+            at_exit(partial(setattr, method, name, getattr(method, name)))
             setattr(method, name, value)
         yield
-    finally:
-        for name, value in before.items():
-            setattr(method, name, value)
 
 
 def state_of(method: Method) -> str:

@@ -16,6 +16,8 @@ LIBRARY = Path(perso_lite.__file__).parent
 # single files in an order in which each imports only what stands before it
 GROUND = ["errors", "files", "_lazy"]
 CONDITIONING = [
+    "conditioning.restored",
+    "conditioning.new_words",
     "conditioning.tokens",
     "conditioning.cross_attention",
     "conditioning.prompt_lookup",

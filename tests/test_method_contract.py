@@ -150,11 +150,6 @@ ROWS = {
 
 # pairs that cannot be attached together, and what the refusal says
 REFUSED_PAIRS: dict[frozenset[str], str] = {}
-# a LoRA wraps a projection with its hooks: it reads what came before those
-ORDER_MATTERS = {
-    frozenset(("dreambooth_lora", name))
-    for name in ("perfusion", "extended_textual_inversion", "neti")
-}
 
 PLAIN = ["a teddy on a beach", "a cat"]
 SAYING = ["a <toy> on a beach", "a cat"]
@@ -379,7 +374,7 @@ def test_two_in_one_prompt_are_drawn_and_nothing_is_left(
             assert differ(both, without_one) and differ(both, without_two)
         assert changes(tiny, untouched) == []
     if drawn:
-        assert differ(*drawn) == (frozenset(pair) in ORDER_MATTERS)
+        assert not differ(*drawn)  # in whichever order they were attached
 
 
 def test_a_word_that_is_taken_is_refused_and_the_first_goes_on(name, tiny, learned):

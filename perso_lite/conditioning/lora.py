@@ -1,4 +1,4 @@
-"""LoRA layers through peft that are built apart from a network and put in for a while.
+"""LoRA layers through peft that are built apart from a network and lent to it.
 
     W x   becomes   W x + s (alpha / r) B A x,    A: (r, in),  B: (out, r)
 
@@ -10,7 +10,8 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -18,6 +19,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 
 ADAPTER = "default"  # peft can hold several in one layer; we use one
@@ -71,15 +73,26 @@ class LoraLayers:
 
     @contextmanager
     def attached(self, network: nn.Module) -> Iterator[None]:
-        """Inside, each layer wraps the projection of its name, another LoRA included.
+        """Inside, each layer adds s B A x to what the projection of its name returns.
+
+        x is what the projection reads, after the pre-hooks of other methods, so several
+        LoRA and other methods add up, in any order.
 
         Raises:
-            PersoError: `network` is built differently, or these layers are attached.
+            PersoError: `network` is built differently.
         """
-        with ExitStack() as stack:
+        with restored() as at_exit:
             for name, layer in self.layers.items():
-                stack.enter_context(_in_place_of(network, name, layer))
+                projection = _checked_projection(network, name, layer)
+                at_exit(projection.register_forward_hook(partial(_added, layer)).remove)
             yield
+
+
+def _added(layer: LoraLayer, _: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    """W x + s B A x, for x (..., in), or (batch, in, height, width)."""
+    thin, wide = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+    learned = wide(thin(args[0].to(thin.weight.dtype))) * layer.scaling[ADAPTER]
+    return (output + learned).to(output.dtype)
 
 
 def _built_apart(
@@ -88,7 +101,7 @@ def _built_apart(
     """A peft layer for each projection, by its name.
 
     peft builds them around stand-ins without weights, so that neither the network nor
-    the global generator is touched; `attached` puts the real projections in.
+    the global generator is touched; `attached` adds to the real projections.
     """
     ranks = rank if isinstance(rank, Mapping) else dict.fromkeys(names, rank)
     built: dict[str, LoraLayer] = {}
@@ -135,33 +148,18 @@ def _stand_in(network: nn.Module, name: str) -> nn.Module:
     )
 
 
-@contextmanager
-def _in_place_of(network: nn.Module, name: str, layer: LoraLayer) -> Iterator[None]:
-    """Inside, `layer` is at `name` and wraps the module that was there."""
-    place, _, child = name.rpartition(".")
+def _checked_projection(network: nn.Module, name: str, layer: LoraLayer) -> nn.Module:
+    """The projection of a name, if a LoRA layer fits it."""
+    thin, wide = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
     try:
-        parent = network.get_submodule(place)
-        before = parent.get_submodule(child)
+        projection = network.get_submodule(name)
+        shape = projection.weight.shape
     except AttributeError:
-        before = None
-    thin_in, thin_out = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-    wanted = (len(thin_out), *thin_in.shape[1:])  # (out, in), of a convolution longer
-    present = getattr(before, "weight", None)
-    if present is None or present.shape != wanted:
+        shape = None
+    if shape != (len(wide), *thin.shape[1:]):  # (out, in), of a convolution longer
         raise PersoError(
             f"This LoRA changes {name}, from {layer.in_features} to "
             f"{layer.out_features} channels, which this base does not have; attach it "
             "to the base it was trained on."
         )
-    if layer.base_layer is not None:
-        raise PersoError(
-            "This LoRA is attached already, and its layers can stand in one place at a "
-            "time. Leave that `with` block first, or load its file a second time."
-        )
-    layer.base_layer = before
-    setattr(parent, child, layer)
-    try:
-        yield
-    finally:
-        setattr(parent, child, before)
-        layer.base_layer = None
+    return projection

@@ -19,7 +19,8 @@ compressing Delta to low rank; neither is done here.)
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 from perso_lite.methods.baselines.class_prior import (
     ClassPreserving,
@@ -112,19 +114,12 @@ class CustomDiffusion(ClassPreserving):
         Raises:
             PersoError: the word is taken, or `base` is built differently.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self.tokens.attached(base, self.words))
+        with self.tokens.attached(base, self.words), restored() as at_exit:
             projections = text_projections(base)
             self._check(projections)
             for name, projection in projections.items():
                 delta = self.deltas[name.replace(".", "_")]
-                hook = projection.register_forward_hook(
-                    # W c + Delta c
-                    lambda _, args, output, delta=delta: (
-                        output + F.linear(args[0], delta.to(args[0].dtype))
-                    )
-                )
-                stack.callback(hook.remove)
+                at_exit(projection.register_forward_hook(partial(_added, delta)).remove)
             yield
 
     def _check(self, projections: dict[str, nn.Module]) -> None:
@@ -220,6 +215,11 @@ class CustomDiffusion(ClassPreserving):
         learned = {f"deltas.{k.replace('.', '_')}": v for k, v in deltas.items()}
         method.load_state_dict(learned | {"modifier": vector})
         return method
+
+
+def _added(delta: Tensor, _: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+    """W c + Delta c, for text states c (batch, tokens, dim)."""
+    return output + F.linear(args[0], delta.to(args[0].dtype))
 
 
 def text_projections(base: StableDiffusionPipeline) -> dict[str, nn.Module]:

@@ -155,12 +155,11 @@ class DreamBoothLoRA(ClassPreserving):
     def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
         """Inside the `with` block, `base` knows the word and has the LoRA layers.
 
-        Each layer wraps whatever is in its place, another LoRA included: several add
-        up. What is hooked to a projection before (`rewritten_text`) concerns W alone.
+        Several add up.
 
         Raises:
-            PersoError: the word is taken, `base` is built differently, fused or
-                compiled, or this LoRA is attached already.
+            PersoError: the word is taken, or `base` is built differently, fused or
+                compiled.
         """
         cross_attention_layers(base.unet)  # refuses a fused or compiled U-Net
         with (

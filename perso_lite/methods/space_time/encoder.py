@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import injected_vectors
 
 States = tuple[Tensor, Tensor]  # text states for keys and for values
@@ -62,7 +63,8 @@ def encode_for_layers(
     with ExitStack() as stack:
         for token_id, word, _ in words:
             rows = partial(of_rows, word)
-            stack.enter_context(injected_vectors(text_encoder, token_id, 1, rows))
+            first = partial(int, token_id)
+            stack.enter_context(injected_vectors(text_encoder, first, 1, rows))
         keys, state = last_states(text_encoder, ids)  # LN(H) and H
     moved = state
     for token_id, _, bypass in words:
@@ -87,13 +89,13 @@ def with_bypass(state: Tensor, bypass: Tensor, own: Tensor) -> Tensor:
 def last_states(text_encoder: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
     """What the text encoder returns, and the same before its last LayerNorm."""
     before: list[Tensor] = []
-    hook = last_norm(text_encoder).register_forward_pre_hook(
-        lambda _, args: before.append(args[0])
-    )
-    try:
+
+    def note(_: nn.Module, args: tuple[Tensor]) -> None:
+        before.append(args[0])
+
+    with restored() as at_exit:
+        at_exit(last_norm(text_encoder).register_forward_pre_hook(note).remove)
         return text_encoder(ids)[0], before[0]
-    finally:
-        hook.remove()
 
 
 def last_norm(text_encoder: nn.Module) -> nn.Module:
