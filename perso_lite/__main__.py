@@ -90,6 +90,18 @@ def parser() -> argparse.ArgumentParser:
     draw.add_argument("--base", help="folder or hub id; default: the shipped")
     draw.set_defaults(run=later("commands.generate", "draw"))
 
+    change = commands.add_parser(
+        "convert", help="read a file of another tool: a word, LoRA, Custom Diffusion"
+    )
+    change.add_argument("file", type=Path, help="or its folder")
+    change.add_argument("--class-word", required=True, help="for example dog")
+    change.add_argument("--out", type=Path, required=True, help=".safetensors file")
+    change.add_argument("--placeholder-token", help="default: as in the file, or <out>")
+    change.add_argument("--identifier-token", help="rare word of a LoRA's captions")
+    change.add_argument("--modifier-token", help="word to take, of Custom Diffusion's")
+    change.add_argument("--base", help="folder or hub id; default: the shipped")
+    change.set_defaults(run=later("commands.convert", "convert"))
+
     text = commands.add_parser(
         "covariance", help="prepare another base for Perfusion, once"
     )

@@ -76,8 +76,15 @@ ROWS = {
         noise=0.3,
         unusual={
             "identifier_token": "cropped", "rank": 2, "learning_rate": 0.1, **OF_PRIOR,
+            "layer_ranks": {
+                "unet.conv_in": 2, "text_encoder.encoder.layers.0.mlp.fc1": 3,
+            },
         },
-        refused=(({"rank": 0}, "rank is 0"), *REFUSED_BY_PRIOR),
+        refused=(
+            ({"rank": 0}, "rank is 0"),
+            ({"layer_ranks": {"unet.conv": 2}}, '"conv", which is no linear'),
+            *REFUSED_BY_PRIOR,
+        ),
         drawing={"lora_scale": (0.5, NAN)},
         settings={"identifier_token": "weird", "prior_pictures": 2},
     ),
