@@ -57,6 +57,7 @@ from perso_lite.attention.grounding import (
     word_grounding as word_grounding,
     attention_against_mask as attention_against_mask,
 )
+from perso_lite.attention.masks import automatic_mask as automatic_mask
 
 # -- measure --------------------------------------------------------------------------
 from perso_lite.evaluation.judges import load_judges as load_judges

@@ -76,6 +76,7 @@ def parser() -> Parser:
     # the one that any base can do without preparation
     learn.add_argument("--method", default="textual-inversion")
     learn.set_defaults(run=later("commands.personalize", "personalize"))
+    add_training_options(learn)
     for command in (tour, learn):
         command.add_argument(
             "--placeholder-token", help="the new word; default: like the file, <file>"
@@ -107,6 +108,18 @@ def parser() -> Parser:
     draw.add_argument("--base", help="folder or hub id; default: the shipped")
     draw.set_defaults(run=later("commands.generate", "draw"))
 
+    change = commands.add_parser(
+        "convert", help="read a file of another tool: a word, LoRA, Custom Diffusion"
+    )
+    change.add_argument("file", type=Path, help="or its folder")
+    change.add_argument("--class-word", required=True, help="for example dog")
+    change.add_argument("--out", type=Path, required=True, help=".safetensors file")
+    change.add_argument("--placeholder-token", help="default: as in the file, or <out>")
+    change.add_argument("--identifier-token", help="rare word of a LoRA's captions")
+    change.add_argument("--modifier-token", help="word to take, of Custom Diffusion's")
+    change.add_argument("--base", help="folder or hub id; default: the shipped")
+    change.set_defaults(run=later("commands.convert", "convert"))
+
     text = commands.add_parser(
         "covariance", help="prepare another base for Perfusion, once"
     )
@@ -117,6 +130,33 @@ def parser() -> Parser:
     commands.add_parser("pretrain", help="make the shipped base again (--help there)")
     commands.add_parser("evaluate", help="measure base or methods (--help there)")
     return top
+
+
+def add_training_options(command: Parser) -> None:
+    """Options of `fit`, and of the pictures it gets; all off by default."""
+    add = command.add_argument
+    add("--flips", action="store_true", help="train on mirrored pictures, too")
+    add(
+        "--crops", type=whole(0), default=0, help="random crops to add for each picture"
+    )
+    add(
+        "--gradient-accumulation",
+        type=whole(1),
+        default=1,
+        help="batches for each step",
+    )
+    add(
+        "--learning-rate-schedule",
+        choices=("constant", "linear", "cosine"),
+        default="constant",
+    )
+    add("--warmup-steps", type=whole(0), default=0, help="of the learning rate, from 0")
+    add("--learnable-property", choices=("object", "style"), default="object")
+    add(
+        "--auto-mask",
+        action="store_true",
+        help="make masks for pictures without one, from the base's cross-attention",
+    )
 
 
 def later(module: str, function: str) -> Callable[..., None]:

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import DATA_FOLDER
+from perso_lite.files import DATA_FOLDER, restore_earlier
 
 BASE_FOLDER = DATA_FOLDER / "base"
+SAMPLED = 64  # numbers of each weight tensor that a fingerprint looks at (ours)
 LONGEST_PROMPT = 10_000  # characters (ours): the tokenizer reads all, the base few
 
 
@@ -50,6 +51,7 @@ def load_base(
         dtype = torch.float16 if device.type == "cuda" else torch.float32
 
     source = str(path_or_id or BASE_FOLDER)
+    restore_earlier(source)
     if path_or_id is None and not os.path.isdir(BASE_FOLDER):
         raise PersoError(
             f"The shipped base is not at {BASE_FOLDER}. Install from a clone with "
@@ -164,16 +166,33 @@ def base_name(base: StableDiffusionPipeline) -> str:
 
 
 def fingerprint(base: StableDiffusionPipeline) -> str:
-    """Sixteen hexadecimal digits that identify a base.
+    """Sixteen hexadecimal digits that identify a base: its text encoder and U-Net.
 
-    They are a hash of the text encoder's token table, without rows added later, and
-    of the U-Net's first weights. Both are rounded to float16 first, so a base has the
-    same fingerprint in float32 and in float16 (but another one in bfloat16).
+    A hash of the signs of 64 numbers of every weight tensor. Signs survive rounding, so
+    a base has one fingerprint in float32, float16 and bfloat16; and a base that was
+    fine-tuned from another has a fingerprint of its own. Token rows that were added
+    later do not count.
     """
-    table = base.text_encoder.get_input_embeddings().weight
-    digest = hashlib.sha256()
-    for tensor in (table[: base.tokenizer.vocab_size], base.unet.conv_in.weight):
-        digest.update(tensor.detach().to("cpu", torch.float16).numpy().tobytes())
+    return _hash_of_signs(_weights_of_text(base) + list(base.unet.parameters()))
+
+
+def text_fingerprint(base: StableDiffusionPipeline) -> str:
+    """The same of the text encoder alone: tells one from another."""
+    return _hash_of_signs(_weights_of_text(base))
+
+
+def _weights_of_text(base: StableDiffusionPipeline) -> list[Tensor]:
+    """The text encoder's weights; of the token table, the words of the base alone."""
+    table, known = base.text_encoder.get_input_embeddings().weight, base.tokenizer
+    weights = base.text_encoder.parameters()
+    return [w[: known.vocab_size] if w is table else w for w in weights]
+
+
+def _hash_of_signs(weights: list[Tensor]) -> str:
+    digest = hashlib.sha256(str([tuple(weight.shape) for weight in weights]).encode())
+    sampled = [w.detach().flatten()[:: -(-w.numel() // SAMPLED)] for w in weights]
+    signs = torch.cat([numbers.signbit() for numbers in sampled])
+    digest.update(signs.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -1,31 +1,146 @@
-"""A training interrupted and taken up again, as if nothing had happened.
+"""A training begun, interrupted, and taken up again as if nothing had happened.
 
 A checkpoint is a concept file that also holds the optimizer's moments and the state of
-the generator everything random comes from.
+the generator everything random comes from. The learning rate follows from the number of
+steps done.
 """
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.optimization import get_scheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
-from perso_lite.errors import PersoError, check_whole, shortened
+from perso_lite.concepts import Concept
+from perso_lite.errors import PersoError, check_finite, check_whole, shortened
 from perso_lite.files import parse_json, read_tensors, write_tensors
 from perso_lite.method import Method
 
+SCHEDULES = ("constant", "linear", "cosine")  # of the learning rate
+# of `fit` and `Concept`; a file older than one of these options does not say it
+DEFAULTS = {
+    "gradient_accumulation": 1,
+    "flips": False,
+    "crops": 0,
+    "learning_rate_schedule": "constant",
+    "warmup_steps": 0,
+    "learnable_property": "object",
+}
 
-def save_checkpoint(
-    path: str | Path,
+
+@dataclass
+class TrainingState:
+    """What changes from step to step, beside the method.
+
+    Attributes:
+        optimizer: of the method's parameter groups.
+        schedule: of their learning rates.
+        scaler: of the loss, for half precision.
+        generator: of everything drawn at random, on the CPU.
+        done: steps before it was begun or resumed.
+    """
+
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    generator: torch.Generator
+    done: int
+
+
+def training_record(concept: Concept, steps: int, **options: Any) -> dict[str, Any]:
+    """What a file says of its training: concept, pictures, and options of `fit`.
+
+    Raises:
+        PersoError: an option is out of its range.
+    """
+    record = {"concept": concept.name, "pictures": picture_hash(concept)} | DEFAULTS
+    record |= {"learnable_property": concept.learnable_property, **options}
+    check_whole("seed", record["seed"], 0, 2**64 - 1)
+    least = {"batch_size": 1, "gradient_accumulation": 1, "crops": 0, "warmup_steps": 0}
+    for name in least:
+        check_whole(name, record[name], least[name])
+    if (schedule := record["learning_rate_schedule"]) not in SCHEDULES:
+        raise PersoError(
+            f'learning_rate_schedule is "{schedule}"; choose from '
+            f"{', '.join(SCHEDULES)}."
+        )
+    # a learning rate that falls depends on when it is to reach 0
+    return record if schedule == "constant" else record | {"schedule_steps": steps}
+
+
+def picture_hash(concept: Concept) -> str:
+    """Sixteen hexadecimal digits that tell pictures and masks of concepts apart."""
+    digest = hashlib.sha256()
+    for image in (*concept.images, *concept.masks):
+        digest.update(b"none" if image is None else image.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def begin_training(
     method: Method,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> None:
+    record: dict[str, Any],
+    steps: int,
+    resume: str | Path | None = None,
+    allow_changes: bool = False,
+) -> TrainingState:
+    """Optimizer, learning rate and generator, new or those of a checkpoint.
+
+    Args:
+        method: what learns; gets what was learned before, and the record.
+        record: of `training_record`.
+        steps: optimizer steps altogether.
+        resume: a checkpoint.
+        allow_changes: whether the record may differ from the checkpoint's.
+
+    Raises:
+        PersoError: as for `load_checkpoint`, or a learning rate that is not a finite
+            number.
+    """
+    base, done = method.base, 0
+    method.to(base.device)
+    groups = method.parameter_groups()
+    for group in groups:
+        check_finite("learning_rate", group["lr"], least=0)
+    optimizer = torch.optim.AdamW(groups)
+    generator = torch.Generator().manual_seed(record["seed"])
+    if resume is not None:
+        state = (method, optimizer, generator)
+        done = load_checkpoint(resume, *state, record, allow_changes)
+    method.training_record = record | {"steps": done}
+    half = base.unet.dtype == torch.float16
+    scaler = torch.amp.GradScaler(base.device.type, enabled=half)
+    schedule = _schedule(optimizer, record, steps, done)
+    return TrainingState(optimizer, schedule, scaler, generator, done)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, record: dict[str, Any], steps: int, done: int
+) -> LambdaLR:
+    """The learning rate by step, from the one after those done."""
+    name, warmup_steps = record["learning_rate_schedule"], record["warmup_steps"]
+    if name == "constant" and warmup_steps:
+        name = "constant_with_warmup"
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # a schedule that is resumed starts from it
+    return get_scheduler(
+        name,
+        optimizer,
+        num_warmup_steps=warmup_steps,
+        num_training_steps=steps,
+        last_epoch=done - 1,
+    )
+
+
+def save_checkpoint(path: str | Path, method: Method, state: TrainingState) -> None:
     """Write a concept file that also holds what `fit` needs to go on."""
     tensors = method.tensors()
-    tensors["fit.generator"] = generator.get_state()
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
+    tensors["fit.generator"] = state.generator.get_state()
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        for key, value in moments.items():
             tensors[f"fit.optimizer.{index}.{key}"] = value
     write_tensors(path, tensors, method.header())
 
@@ -45,7 +160,7 @@ def load_checkpoint(
         method: gets what was learned.
         optimizer: gets its moments.
         generator: gets its state.
-        record: how the training goes on: concept, pictures, seed, batch size.
+        record: of `training_record`: how the training goes on.
         allow_changes: whether the record may differ from the checkpoint's.
 
     Raises:
@@ -66,7 +181,7 @@ def load_checkpoint(
                 "started with, or start afresh without resume."
             )
     source = f"The entry training in the header of {path}"
-    earlier = parse_json(header.get("perso_lite.training", ""), dict, source)
+    earlier = DEFAULTS | parse_json(header.get("perso_lite.training", ""), dict, source)
     changed = [key for key in record if earlier.get(key) != record[key]]
     if changed and not allow_changes:
         was, now = ({k: d.get(k) for k in changed} for d in (earlier, record))

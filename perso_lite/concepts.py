@@ -44,6 +44,19 @@ TEMPLATES = (
     "a good photo of the {}", "a rendering of a {}", "a rendition of a {}",
     "a rendition of the {}",
 )  # fmt: skip
+# Its captions for a style. The authors' list says two of them twice.
+STYLE_TEMPLATES = (
+    "a painting in the style of {}", "a rendering in the style of {}",
+    "a cropped painting in the style of {}", "the painting in the style of {}",
+    "a clean painting in the style of {}", "a dirty painting in the style of {}",
+    "a dark painting in the style of {}", "a picture in the style of {}",
+    "a cool painting in the style of {}", "a close-up painting in the style of {}",
+    "a bright painting in the style of {}", "a good painting in the style of {}",
+    "a rendition in the style of {}", "a nice painting in the style of {}",
+    "a small painting in the style of {}", "a weird painting in the style of {}",
+    "a large painting in the style of {}",
+)  # fmt: skip
+LEARNABLE_PROPERTIES = ("object", "style")
 
 
 @dataclass
@@ -59,6 +72,11 @@ class Concept:
             shipped concept have "{}" in place of its word.
         placeholder_token: the word of a shipped concept, or None.
         truth: the parameters a shipped concept was painted with, or None.
+        learnable_property: what of the pictures is meant, "object" (the thing in them)
+            or "style" (how they are made); it chooses the neutral captions.
+
+    Raises:
+        PersoError: there is no such learnable property.
     """
 
     name: str
@@ -68,6 +86,14 @@ class Concept:
     captions: list[str] | None = None
     placeholder_token: str | None = None
     truth: dict[str, Any] | None = None
+    learnable_property: str = "object"
+
+    def __post_init__(self) -> None:
+        if self.learnable_property not in LEARNABLE_PROPERTIES:
+            raise PersoError(
+                f'learnable_property is "{self.learnable_property}"; choose from '
+                f"{', '.join(LEARNABLE_PROPERTIES)}."
+            )
 
     def pixels(self, resolution: int) -> Tensor:
         """Pictures as (pictures, 3, resolution, resolution) in [-1, 1]."""
@@ -104,7 +130,8 @@ def load_concept(name_or_folder: str | Path, class_word: str | None = None) -> C
     Pictures are rotated as their EXIF data say, cropped to their middle square (never
     squashed) and reduced to 1024 pixels per side. A mask is read from
     `<picture>_mask.png` beside a picture, otherwise from its transparency, which is
-    filled with white. Captions are read from a `metadata.jsonl` with `file_name` and
+    filled with white; without one the whole picture counts, or `automatic_mask` makes
+    one. Captions are read from a `metadata.jsonl` with `file_name` and
     `text`; those with the placeholder are used in training. A picture that cannot be
     read is left out with a warning.
 

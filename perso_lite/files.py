@@ -144,6 +144,18 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
             shutil.rmtree(rest, ignore_errors=True)
 
 
+def restore_earlier(folder: str | Path) -> None:
+    """Put a folder back that a process was killed while replacing, if there is one.
+
+    Two renames exchange a folder, and a kill may fall between them: then the earlier
+    one is whole, under another name.
+    """
+    folder = Path(folder)
+    if not os.path.exists(folder):
+        for earlier in sorted(folder.parent.glob(f".{folder.name}.*.earlier"))[:1]:
+            earlier.replace(folder)
+
+
 def check_writable(path: str | Path) -> None:
     """Check before a long training or drawing that its result can be written.
 

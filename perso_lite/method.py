@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,13 +23,10 @@ from torch import Tensor, nn
 
 from perso_lite import __version__
 from perso_lite.base import base_name, encode_prompts, fingerprint
-from perso_lite.concepts import TEMPLATES, Concept
-from perso_lite.conditioning.tokens import (
-    LearnedTokens,
-    as_read,
-    check_placeholder,
-    token_names,
-)
+from perso_lite.concepts import STYLE_TEMPLATES, TEMPLATES, Concept
+from perso_lite.conditioning.new_words import as_read, token_names
+from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.files import write_tensors
 
@@ -155,10 +153,13 @@ class Method(nn.Module):
     def captions(self, concept: Concept) -> list[list[str]]:
         """For every picture, the captions to draw from at each step.
 
-        A picture's own caption if it says the placeholder, otherwise the 27 neutral
-        ones of Textual Inversion.
+        A picture's own caption if it says the placeholder, otherwise the neutral ones
+        of Textual Inversion: 27 for an object, 17 for a style.
         """
-        neutral = [template.format(self.placeholder_token) for template in TEMPLATES]
+        templates = TEMPLATES
+        if concept.learnable_property == "style":
+            templates = style_templates(self.base)
+        neutral = [template.format(self.placeholder_token) for template in templates]
         own = concept.captions or [""] * len(concept.images)
         token = self.placeholder_token
         return [[text] if token in as_read(text) else neutral for text in own]
@@ -176,12 +177,11 @@ class Method(nn.Module):
         Args:
             generator: of everything that is drawn at random in the step.
         """
-        self.train()
-        try:
+        with restored() as at_exit:
+            at_exit(self.eval)
+            self.train()
             with self.attach(self.base):
                 yield
-        finally:
-            self.eval()
 
     def encoder_hidden_states(self, captions: list[str], timesteps: Tensor) -> Tensor:
         """What the U-Net's cross-attention reads, (batch, tokens, dim).
@@ -276,6 +276,19 @@ class Method(nn.Module):
         write_tensors(path, self.tensors(), self.header())
 
 
+def style_templates(base: StableDiffusionPipeline) -> tuple[str, ...]:
+    """The neutral captions for a style, in words that the base knows.
+
+    A base without the word "style", such as ours, reads "a painting in <art>" for "a
+    painting in the style of <art>": the pieces of an unknown word would disturb it. On
+    ours, neutral captions do not suffice all the same; a style is learned there with
+    captions of one's own that name what is in each picture ("a <art> of a cat").
+    """
+    if len(base.tokenizer.tokenize("style")) == 1:
+        return STYLE_TEMPLATES
+    return tuple(text.replace("the style of ", "") for text in STYLE_TEMPLATES)
+
+
 @contextmanager
 def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
     """Attach several concepts at once; their placeholders must differ.
@@ -301,14 +314,11 @@ def inference_parameters(method: Method, **given: Any) -> Iterator[None]:
         raise PersoError(
             f"{method.name} has no inference parameter {name}; it has: {known}."
         )
-    before = {name: getattr(method, name) for name in given}
-    try:
+    with restored() as at_exit:
         for name, value in given.items():
+            at_exit(partial(setattr, method, name, getattr(method, name)))
             setattr(method, name, value)
         yield
-    finally:
-        for name, value in before.items():
-            setattr(method, name, value)
 
 
 def state_of(method: Method) -> str:

@@ -3,7 +3,8 @@
 import torch
 from diffusers import DDPMScheduler
 
-from perso_lite.training import Batch, denoising_losses, draw_batch, prepare
+from perso_lite.examples import Batch, draw_batch, prepare
+from perso_lite.training import denoising_losses
 
 
 def batch_of(method, concept, batch_size=2) -> Batch:

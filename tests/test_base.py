@@ -3,7 +3,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from perso_lite import PersoError, fingerprint, generate, load_base
-from perso_lite.base import base_name, parts, picture_size
+from perso_lite.base import base_name, parts, picture_size, text_fingerprint
 from perso_lite.pretrain.autoencoder import build_autoencoder
 from perso_lite.pretrain.clip import build_clip, text_encoder_of
 from perso_lite.pretrain.export import export, pipeline_of
@@ -28,12 +28,33 @@ def test_sixteen_cross_attention_layers(tiny):
 
 def test_fingerprint_tells_bases_apart_and_survives_precision(tiny, own_tiny):
     assert fingerprint(own_tiny) == fingerprint(tiny)
-    own_tiny.unet.half()
-    own_tiny.text_encoder.half()
-    assert fingerprint(own_tiny) == fingerprint(tiny)
-    with torch.no_grad():
-        own_tiny.unet.conv_in.weight[0, 0, 0, 0] += 1
-    assert fingerprint(own_tiny) != fingerprint(tiny)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        own_tiny.unet.to(dtype)
+        own_tiny.text_encoder.to(dtype)
+        assert fingerprint(own_tiny) == fingerprint(tiny)
+        assert text_fingerprint(own_tiny) == text_fingerprint(tiny)
+
+
+def test_fingerprint_notices_a_change_in_any_layer(own_tiny):
+    generator, seen = torch.Generator().manual_seed(0), {fingerprint(own_tiny)}
+    text = text_fingerprint(own_tiny)
+    networks = (own_tiny.text_encoder, own_tiny.unet)
+    matrices = [w for part in networks for w in part.parameters() if w.ndim > 1]
+    assert len(matrices) > 100
+    for weight in matrices:  # one replaced at a time
+        before = weight.data
+        weight.data = torch.randn(weight.shape, generator=generator)
+        seen.add(fingerprint(own_tiny))
+        of_text = any(weight is w for w in own_tiny.text_encoder.parameters())
+        assert (text_fingerprint(own_tiny) != text) == of_text
+        weight.data = before
+    assert len(seen) == 1 + len(matrices)
+    with torch.no_grad():  # or all of them moved a little, as in fine-tuning
+        for weight in matrices:
+            weight += (
+                0.1 * weight.std() * torch.randn(weight.shape, generator=generator)
+            )
+    assert fingerprint(own_tiny) not in seen
 
 
 def test_fingerprint_survives_a_stock_textual_inversion(tiny, own_tiny):

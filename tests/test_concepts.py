@@ -1,5 +1,6 @@
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -286,3 +287,8 @@ def test_captions_of_other_tools_are_named(tmp_path, name):
     (tmp_path / name).write_text("a photo of a <toy>")
     with pytest.warns(UserWarning, match=rf"metadata\.jsonl alone, not from {name}"):
         assert load_concept(tmp_path, "cat").captions is None
+
+
+def test_what_cannot_be_learned_is_refused(concept):
+    with pytest.raises(PersoError, match='"mood"; choose from object, style'):
+        replace(concept, learnable_property="mood")

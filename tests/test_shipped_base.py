@@ -17,10 +17,11 @@ from perso_lite import (
     shipped_concepts,
 )
 from perso_lite.base import BASE_FOLDER, picture_size, single_token_id
-from perso_lite.concepts import TEMPLATES
+from perso_lite.concepts import STYLE_TEMPLATES, TEMPLATES
 from perso_lite.conditioning.tokens import check_placeholder
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import DATA_FOLDER
+from perso_lite.method import style_templates
 from perso_lite.methods.baselines.dreambooth_lora import usual_identifier
 from perso_lite.world.words import RESERVED_WORDS
 
@@ -68,6 +69,15 @@ def test_its_cross_attention_layers_are_those_of_stable_diffusion(base):
     ]
     wanted.append("mid_block.attentions.0.transformer_blocks.0.attn2.processor")
     assert sorted(names) == sorted(wanted)
+
+
+def test_style_captions_leave_out_the_word_that_it_does_not_know(base):
+    texts = style_templates(base)
+    assert len(set(texts)) == len(STYLE_TEMPLATES) == 17
+    assert "a painting in {}" in texts
+    for word in {word for text in texts for word in text.split()} - {"{}"}:
+        pieces = word.replace("-", " - ").split()
+        assert all(len(base.tokenizer.tokenize(piece)) == 1 for piece in pieces), word
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 from perso_lite.attention.layers import Layers, choose_layers
 from perso_lite.attention.unet_calls import UNetCall
 from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.new_words import as_it_reads
 from perso_lite.errors import PersoError
 
 Steps = int | Sequence[int] | None
@@ -234,7 +235,8 @@ class AttentionMaps:
         """Add one U-Net call; `maps` (pictures, heads, pixels, tokens) by layer."""
         step = [maps[layer.position] for layer in self.layers]
         if call.step == 0:
-            tokenizer = self._pipe.tokenizer  # with the placeholders attached now
+            # with the placeholders attached now, also when they are gone
+            tokenizer = as_it_reads(self._pipe.tokenizer)
             ids = self._given_ids(len(call.ids), tokenizer) or call.ids
             sums = [torch.zeros_like(part) for part in step]
             batch = Batch(call.height, call.width, tokenizer, ids, sums)

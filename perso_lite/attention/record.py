@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
 from perso_lite.conditioning.cross_attention import CrossAttentionLayer
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 
 # All of them compute the attention above from the outputs of to_q and to_k.
@@ -71,25 +72,25 @@ def record_attention(
     """
     maps = AttentionMaps(pipe, prompts, keep_steps, keep_heads)
     latest: dict[int, Tensor] = {}  # by layer, of the present call
+    tracked = tracked_unet_calls(pipe, guided, lambda call: maps.add(call, latest))
     with ExitStack() as stack:
-        tracker = stack.enter_context(
-            tracked_unet_calls(pipe, guided, lambda call: maps.add(call, latest))
-        )
+        tracker = stack.enter_context(tracked)
         for layer in maps.layers:
             attention = pipe.unet.get_submodule(layer.name)
-            for hook in _attention_hooks(attention, layer, tracker, latest, keep_heads):
-                stack.callback(hook.remove)
+            noting = _noting_attention(attention, layer, tracker, latest, keep_heads)
+            stack.enter_context(noting)
         yield maps
 
 
-def _attention_hooks(
+@contextmanager
+def _noting_attention(
     attention: Attention,
     layer: CrossAttentionLayer,
     tracker: UNetCallTracker,
     latest: dict[int, Tensor],
     keep_heads: bool,
-) -> list[torch.utils.hooks.RemovableHandle]:
-    """Hooks on one layer that write its attention into `latest`."""
+) -> Iterator[None]:
+    """Inside, hooks on one layer write its attention into `latest`."""
     noted: dict[str, Tensor] = {}
 
     def note_queries(module: nn.Module, args: tuple, output: Tensor) -> None:
@@ -110,11 +111,11 @@ def _attention_hooks(
                 shares = shares.mean(1, keepdim=True, dtype=torch.float32)
             latest[layer.position] = shares.float()
 
-    return [
-        attention.to_q.register_forward_hook(note_queries),
-        attention.to_k.register_forward_hook(note_keys),
-        attention.register_forward_hook(note_maps, with_kwargs=True),
-    ]
+    with restored() as at_exit:
+        at_exit(attention.to_q.register_forward_hook(note_queries).remove)
+        at_exit(attention.to_k.register_forward_hook(note_keys).remove)
+        at_exit(attention.register_forward_hook(note_maps, with_kwargs=True).remove)
+        yield
 
 
 def attention_weights(

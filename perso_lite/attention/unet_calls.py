@@ -6,7 +6,7 @@ the stock call of a pipeline and for our own loops alike, without changing eithe
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import UNetInputs, unet_inputs
 from perso_lite.conditioning.prompt_lookup import PromptLookup
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 
 KEPT_ENCODINGS = 16  # drawing needs two: prompts and negative prompts
@@ -183,15 +184,14 @@ def tracked_unet_calls(
         if was_running and output is not None and finished is not None:
             finished(tracker.call)
 
-    hooks = (
-        pipe.unet.register_forward_pre_hook(tracker.unet_entered, with_kwargs=True),
-        pipe.unet.register_forward_hook(unet_left, always_call=True),
-    )
-    with ExitStack() as stack:
-        for hook in hooks:
-            stack.callback(hook.remove)
-        stack.enter_context(tracker.prompts.recording())
-        stack.enter_context(_noting_pairs(pipe, tracker))
+    unet, entered = pipe.unet, tracker.unet_entered
+    with (
+        tracker.prompts.recording(),
+        _noting_pairs(pipe, tracker),
+        restored() as at_exit,
+    ):
+        at_exit(unet.register_forward_pre_hook(entered, with_kwargs=True).remove)
+        at_exit(unet.register_forward_hook(unet_left, always_call=True).remove)
         yield tracker
 
 
@@ -200,7 +200,7 @@ def _noting_pairs(
     pipe: StableDiffusionPipeline, tracker: UNetCallTracker
 ) -> Iterator[None]:
     """Let the tracker see what `pipe.encode_prompt` returns, also given embeddings."""
-    before = vars(pipe).get("encode_prompt")
+    before = {k: v for k, v in vars(pipe).items() if k == "encode_prompt"}
     original = pipe.encode_prompt
 
     @wraps(original)
@@ -209,11 +209,8 @@ def _noting_pairs(
         tracker.pair_returned(prompted, unprompted)
         return prompted, unprompted
 
-    pipe.encode_prompt = encode_prompt
-    try:
+    with restored() as at_exit:
+        at_exit(lambda: vars(pipe).update(before))
+        at_exit(lambda: vars(pipe).pop("encode_prompt", None))
+        pipe.encode_prompt = encode_prompt
         yield
-    finally:
-        if before is None:
-            del pipe.encode_prompt
-        else:
-            pipe.encode_prompt = before

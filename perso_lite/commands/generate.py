@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perso_lite.base import load_base
-from perso_lite.conditioning.tokens import as_read
+from perso_lite.conditioning.new_words import as_read
 from perso_lite.errors import PersoError, shortened
 from perso_lite.figures.pictures import save_picture
 from perso_lite.files import check_writable

@@ -3,11 +3,13 @@
 import inspect
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diffusers import StableDiffusionPipeline
 
+from perso_lite.attention.masks import with_automatic_masks
 from perso_lite.base import load_base
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.errors import PersoError
@@ -22,6 +24,8 @@ def personalize(
     out: Path,
     class_word: str | None = None,
     base: str | None = None,
+    learnable_property: str = "object",
+    auto_mask: bool = False,
     **training: Any,
 ) -> None:
     """Learn a concept from the user's pictures and write its file.
@@ -31,6 +35,8 @@ def personalize(
         out: the file to write.
         class_word: the everyday word for what the pictures show.
         base: folder or hub id; default: the shipped base.
+        learnable_property: "object" or "style".
+        auto_mask: whether to make masks for pictures that have none.
         training: more keyword arguments of `learn`.
 
     Raises:
@@ -38,12 +44,32 @@ def personalize(
             be written.
     """
     concept = load_concept(pictures, class_word)
-    method = learn(load_base(base), concept, out, **training)
+    concept = replace(concept, learnable_property=learnable_property)
+    pipeline = load_base(base)
+    if auto_mask:
+        concept = masked(pipeline, concept)
+    method = learn(pipeline, concept, out, **training)
     token = method.placeholder_token
     print(
         f"\ndraw with  python -m perso_lite generate --concept {out} "
         f'--prompt "a photo of a {token}" --out pictures'
     )
+
+
+def masked(base: StableDiffusionPipeline, concept: Concept) -> Concept:
+    """Make the masks that are missing, and say how."""
+    missing = [index for index, mask in enumerate(concept.masks) if mask is None]
+    if not missing:
+        print("all pictures have masks; none was made")
+        return concept
+    concept = with_automatic_masks(base, concept)
+    covered = concept.mask_tensor(64, 64)[missing].mean().item()
+    print(
+        f"{len(missing)} of {len(concept.images)} pictures had no mask: made one where "
+        f'"{concept.class_word}" gets at least half of its highest cross-attention in '
+        f"the base; {covered:.0%} of the picture on average"
+    )
+    return concept
 
 
 def learn(
@@ -57,6 +83,7 @@ def learn(
     num_vectors: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    **options: Any,
 ) -> Method:
     """Train a method, save it, and print time and size.
 
@@ -71,6 +98,7 @@ def learn(
         num_vectors: of the word, for methods with this option.
         seed: of everything random.
         resume: whether to continue from the checkpoint.
+        options: more of `fit`, such as flips.
 
     Returns:
         The trained method.
@@ -108,6 +136,7 @@ def learn(
             seed=seed,
             checkpoint=checkpoint,
             resume=checkpoint if resume else None,
+            **options,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -8,8 +8,9 @@ keeps what several concepts share on one U-Net.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from diffusers.models.attention_processor import FusedAttnProcessor2_0
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 
 # where somebody who decides what text the keys are made of leaves its name
@@ -132,7 +134,7 @@ def rewritten_text(
     def hook_of(layer: CrossAttentionLayer, rewrite: Rewrite) -> Callable:
         return lambda _, args: (rewrite(layer, args[0]), *args[1:])
 
-    with ExitStack() as stack:
+    with restored() as at_exit:
         for layer in cross_attention_layers(unet):
             attention = unet.get_submodule(layer.name)
             rewrites = ((attention.to_k, keys), (attention.to_v, values))
@@ -140,8 +142,8 @@ def rewritten_text(
                 if rewrite is not None:
                     # before the hooks of a concept, which edits what it is given
                     before = hook_of(layer, rewrite)
-                    hook = projection.register_forward_pre_hook(before, prepend=True)
-                    stack.callback(hook.remove)
+                    register = projection.register_forward_pre_hook
+                    at_exit(register(before, prepend=True).remove)
         yield
 
 
@@ -192,20 +194,38 @@ def shared_on(
     """Inside, the object that all concepts of one kind share on a U-Net.
 
     The first to come enters `make()` and leaves the result (no module, not None) on the
-    U-Net under `key`, where `shared_by` finds it; those who come later get the same.
+    U-Net under `key`, where `shared_by` finds it; those who come later get the same. It
+    is left when the last one goes, whoever that is.
     """
-    present = shared_by(unet, key)
-    if present is not None:
-        yield present
-        return
-    with make() as created:
-        setattr(unet, key, created)
-        try:
-            yield created
-        finally:
-            delattr(unet, key)
+    shared, user = vars(unet).get(key) or _Shared(), object()
+    with restored() as at_exit:
+        at_exit(partial(_leave, unet, key, shared, user))
+        shared.users.add(user)
+        setattr(unet, key, shared)
+        if shared.thing is None:
+            shared.context = make()
+            shared.thing = shared.context.__enter__()
+        yield shared.thing
 
 
 def shared_by(unet: UNet2DConditionModel, key: str) -> Any:
     """What is shared under `key` on a U-Net; None if nothing is."""
-    return vars(unet).get(key)
+    shared = vars(unet).get(key)
+    return None if shared is None else shared.thing
+
+
+@dataclass
+class _Shared:
+    """What is shared, who uses it, and the context that it comes from."""
+
+    thing: Any = None
+    users: set[object] = field(default_factory=set)
+    context: AbstractContextManager | None = None
+
+
+def _leave(unet: UNet2DConditionModel, key: str, shared: _Shared, user: object) -> None:
+    shared.users.discard(user)
+    if not shared.users:
+        if shared.thing is not None:  # after an interruption perhaps a second time
+            shared.context.__exit__(None, None, None)
+        vars(unet).pop(key, None)

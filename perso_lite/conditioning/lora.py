@@ -1,4 +1,4 @@
-"""LoRA layers through peft that are built apart from a network and put in for a while.
+"""LoRA layers through peft that are built apart from a network and lent to it.
 
     W x   becomes   W x + s (alpha / r) B A x,    A: (r, in),  B: (out, r)
 
@@ -10,20 +10,23 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 
 ADAPTER = "default"  # peft can hold several in one layer; we use one
 
 
 class LoraLayers:
-    """A LoRA layer for each of some projections of a network.
+    """A LoRA layer for each of some linear or convolutional layers of a network.
 
     This is no module: the layers come and go, and would bring the base's weights along.
     A method registers `matrices`, which is what it learns.
@@ -34,13 +37,20 @@ class LoraLayers:
 
     Args:
         network: a text encoder or a U-Net; it is read and not changed.
-        names: of its linear layers.
-        rank: r, the other side of A and B.
+        names: of its layers.
+        rank: r, the other side of A and B; of all, or of each by its name.
         seed: of A.
+
+    Raises:
+        PersoError: a name is not that of a linear or convolutional layer.
     """
 
     def __init__(
-        self, network: nn.Module, names: Sequence[str], rank: int, seed: int = 0
+        self,
+        network: nn.Module,
+        names: Sequence[str],
+        rank: int | Mapping[str, int],
+        seed: int = 0,
     ):
         self.layers = _built_apart(network, names, rank, seed)
         self.matrices = nn.ModuleDict()
@@ -63,69 +73,93 @@ class LoraLayers:
 
     @contextmanager
     def attached(self, network: nn.Module) -> Iterator[None]:
-        """Inside, each layer wraps the projection of its name, another LoRA included.
+        """Inside, each layer adds s B A x to what the projection of its name returns.
+
+        x is what the projection reads, after the pre-hooks of other methods, so several
+        LoRA and other methods add up, in any order.
 
         Raises:
-            PersoError: `network` is built differently, or these layers are attached.
+            PersoError: `network` is built differently.
         """
-        with ExitStack() as stack:
+        with restored() as at_exit:
             for name, layer in self.layers.items():
-                stack.enter_context(_in_place_of(network, name, layer))
+                projection = _checked_projection(network, name, layer)
+                at_exit(projection.register_forward_hook(partial(_added, layer)).remove)
             yield
 
 
+def _added(layer: LoraLayer, _: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    """W x + s B A x, for x (..., in), or (batch, in, height, width)."""
+    thin, wide = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+    learned = wide(thin(args[0].to(thin.weight.dtype))) * layer.scaling[ADAPTER]
+    return (output + learned).to(output.dtype)
+
+
 def _built_apart(
-    network: nn.Module, names: Sequence[str], rank: int, seed: int
-) -> Mapping[str, LoraLinear]:
+    network: nn.Module, names: Sequence[str], rank: int | Mapping[str, int], seed: int
+) -> Mapping[str, LoraLayer]:
     """A peft layer for each projection, by its name.
 
     peft builds them around stand-ins without weights, so that neither the network nor
-    the global generator is touched; `attached` puts the real projections in.
+    the global generator is touched; `attached` adds to the real projections.
     """
-    stand_ins = nn.ModuleDict()
-    for name in names:
-        real = network.get_submodule(name)
-        stand_ins[name.replace(".", "/")] = nn.Linear(
-            real.in_features, real.out_features, bias=False, device="meta"
+    ranks = rank if isinstance(rank, Mapping) else dict.fromkeys(names, rank)
+    built: dict[str, LoraLayer] = {}
+    for each in sorted({ranks[name] for name in names}):
+        stand_ins = nn.ModuleDict(
+            {
+                name.replace(".", "/"): _stand_in(network, name)
+                for name in names
+                if ranks[name] == each
+            }
         )
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(stand_ins))
-    inject_adapter_in_model(config, stand_ins, ADAPTER, low_cpu_mem_usage=True)
+        config = LoraConfig(r=each, lora_alpha=each, target_modules=list(stand_ins))
+        inject_adapter_in_model(config, stand_ins, ADAPTER, low_cpu_mem_usage=True)
+        built |= stand_ins.items()
 
     generator = torch.Generator().manual_seed(seed)
-    for layer in stand_ins.values():
+    layers = {name: built[name.replace(".", "/")] for name in names}
+    for layer in layers.values():
         layer.base_layer = None
         layer.to_empty(device="cpu")
         thin = layer.lora_A[ADAPTER].weight  # (rank, in)
         nn.init.kaiming_uniform_(thin, a=5**0.5, generator=generator)
         nn.init.zeros_(layer.lora_B[ADAPTER].weight)  # (out, rank)
-    return {name.replace("/", "."): layer for name, layer in stand_ins.items()}
+    return layers
 
 
-@contextmanager
-def _in_place_of(network: nn.Module, name: str, layer: LoraLinear) -> Iterator[None]:
-    """Inside, `layer` is at `name` and wraps the module that was there."""
-    place, _, child = name.rpartition(".")
+def _stand_in(network: nn.Module, name: str) -> nn.Module:
+    """A layer without weights, of the kind and size that the network has at `name`."""
     try:
-        parent = network.get_submodule(place)
-        before = parent.get_submodule(child)
+        real = network.get_submodule(name)
     except AttributeError:
-        before = None
-    fits = before is not None and before.in_features == layer.in_features
-    if not fits or before.out_features != layer.out_features:
+        real = None
+    if isinstance(real, BaseTunerLayer):  # of a LoRA that is attached
+        real = real.get_base_layer()
+    if isinstance(real, nn.Linear):
+        return nn.Linear(real.in_features, real.out_features, False, device="meta")
+    if isinstance(real, nn.Conv2d) and real.groups == 1:
+        sizes = (real.in_channels, real.out_channels, real.kernel_size)
+        steps = (real.stride, real.padding, real.dilation)
+        return nn.Conv2d(*sizes, *steps, bias=False, device="meta")
+    raise PersoError(
+        f'This LoRA changes "{name}", which is no linear or convolutional layer of '
+        "this base; open it on the base it was trained on."
+    )
+
+
+def _checked_projection(network: nn.Module, name: str, layer: LoraLayer) -> nn.Module:
+    """The projection of a name, if a LoRA layer fits it."""
+    thin, wide = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    try:
+        projection = network.get_submodule(name)
+        shape = projection.weight.shape
+    except AttributeError:
+        shape = None
+    if shape != (len(wide), *thin.shape[1:]):  # (out, in), of a convolution longer
         raise PersoError(
             f"This LoRA changes {name}, from {layer.in_features} to "
             f"{layer.out_features} channels, which this base does not have; attach it "
             "to the base it was trained on."
         )
-    if layer.base_layer is not None:
-        raise PersoError(
-            "This LoRA is attached already, and its layers can stand in one place at a "
-            "time. Leave that `with` block first, or load its file a second time."
-        )
-    layer.base_layer = before
-    setattr(parent, child, layer)
-    try:
-        yield
-    finally:
-        setattr(parent, child, before)
-        layer.base_layer = None
+    return projection

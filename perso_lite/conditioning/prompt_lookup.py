@@ -6,6 +6,7 @@ equal to the last bit, the prompts are found again. (Not those that were encoded
 nothing was recorded, or dropped, or that say a word that is no longer attached.)
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import call_argument
+from perso_lite.conditioning.restored import restored
 
 
 @dataclass
@@ -59,13 +61,10 @@ class PromptLookup:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Inside, prompts are recorded with their states."""
-        hook = self._base.text_encoder.register_forward_hook(
-            self._text_encoded, with_kwargs=True
-        )
-        try:
+        encoder, note = self._base.text_encoder, self._text_encoded
+        with restored() as at_exit:
+            at_exit(encoder.register_forward_hook(note, with_kwargs=True).remove)
             yield
-        finally:
-            hook.remove()
 
     def _text_encoded(
         self, _: nn.Module, args: tuple, kwargs: dict, output: Any
@@ -78,10 +77,18 @@ class PromptLookup:
             new_words = self._new_words(ids)
             if not any(new_words):
                 return
-        self._encodings[self._count] = Encoding(ids, output[0].detach(), new_words)
+        self.record(Encoding(ids, output[0].detach(), new_words))
+
+    def record(self, encoding: Encoding) -> None:
+        """Keep an encoding, for example of an earlier lookup."""
+        self._encodings[self._count] = encoding
         self._count += 1
         if len(self._encodings) > self._keep:
             del self._encodings[next(iter(self._encodings))]
+
+    def recorded(self) -> list[Encoding]:
+        """The encodings that are kept; those used last are last."""
+        return list(self._encodings.values())
 
     def _new_words(self, ids: Tensor) -> list[tuple[str, ...]]:
         """The new words that texts (texts, tokens) say, by their present names.
@@ -103,7 +110,7 @@ class PromptLookup:
         found: list[dict[int, Tensor]] = [{} for _ in states]
         for number, encoding in list(self._encodings.items()):
             for row, text in self._equal(encoding, states):
-                found[row].setdefault(number, encoding.ids[text])
+                found[row].setdefault(number, self._present_ids(encoding, text))
                 self._encodings[number] = self._encodings.pop(number)  # used last
         return found
 
@@ -116,8 +123,26 @@ class PromptLookup:
         places = equal.flatten(2).all(2).nonzero().tolist()
         if not places or encoding.new_words is None:
             return places
-        present, then = self._new_words(encoding.ids), encoding.new_words
-        return [(r, t) for r, t in places if then[t] and then[t] == present[t]]
+        known = self._base.tokenizer.get_added_vocab()
+        gone = {w for _, t in places for w in encoding.new_words[t] if w not in known}
+        if gone:
+            warnings.warn(
+                f"A prompt says {', '.join(sorted(gone))}, which was attached when it "
+                "was encoded and is no longer: it is drawn as it was encoded. Attach "
+                "that concept again, or encode the prompt again.",
+                stacklevel=2,
+            )
+        words = encoding.new_words
+        return [(r, t) for r, t in places if words[t] and not gone & {*words[t]}]
+
+    def _present_ids(self, encoding: Encoding, text: int) -> Tensor:
+        """Token ids of a text (tokens,), with the new words' present ones."""
+        ids, tokenizer = encoding.ids[text].clone(), self._base.tokenizer
+        if encoding.new_words is not None:
+            words = list(encoding.new_words[text])
+            now = ids.new_tensor(tokenizer.convert_tokens_to_ids(words))
+            ids[ids >= tokenizer.vocab_size] = now
+        return ids
 
     def find(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of text states (batch, tokens, dim) whose prompts were recorded.

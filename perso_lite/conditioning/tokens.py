@@ -2,85 +2,30 @@
 
 A placeholder token such as `<toy>` is a word the tokenizer did not know, with a
 vector the embedding table does not hold. Stable Diffusion's own tools enlarge the
-table; we leave it alone. While a concept is attached, the pipeline has a copy of its
-tokenizer that knows the new words, and two hooks on the token embedding write the
-learned vectors where the table would have been read beyond its end.
+table; we leave it alone. While a concept is attached, the tokenizer knows its words
+(`new_words.py`), and two hooks on the token embedding write the learned vectors where
+the table would have been read beyond its end.
 """
 
-import copy
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, NoReturn
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from perso_lite.conditioning.new_words import (
+    Reading,
+    forget,
+    teach,
+    token_names,
+    with_tokens,
+)
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
-
-
-def token_names(placeholder_token: str, num_vectors: int) -> list[str]:
-    """`<toy>`, `<toy>_1`, ...: the names stock pipelines expand `<toy>` into."""
-    others = [f"{placeholder_token}_{i}" for i in range(1, num_vectors)]
-    return [placeholder_token, *others]
-
-
-def as_read(text: str) -> str:
-    """A text as CLIP's tokenizers read it: composed (NFC) and in lower case.
-
-    Prompts and placeholders are compared in this form only: "<TOY>" is "<toy>".
-    """
-    return unicodedata.normalize("NFC", text).lower()
-
-
-class ExpandsWords:
-    """A tokenizer that reads `<toy>`, in any case, as all of its tokens.
-
-    Stock pipelines write "<toy> <toy>_1" for "<toy>" themselves, but not for "<TOY>".
-    """
-
-    new_words: tuple[tuple[str, ...], ...]  # the tokens of each
-
-    def expanded(self, text: Any) -> Any:
-        """A text, or several, in which each new word is written with all its tokens."""
-        if isinstance(text, list | tuple):
-            return type(text)(self.expanded(part) for part in text)
-        if not isinstance(text, str):
-            return text
-        lowered = as_read(text)
-        if not any(tokens[0] in lowered for tokens in self.new_words):
-            return text
-        for first, *others in self.new_words:
-            if others:  # unless all of them are written already
-                whole = " ".join([first, *others])
-                rest = re.escape(whole.removeprefix(first))
-                alone = rf"{re.escape(first)}(?!_\d)(?!{rest}\b)"
-                lowered = re.sub(alone, lambda _, whole=whole: whole, lowered)
-        return lowered
-
-    def __call__(self, text: Any = None, *args: Any, **options: Any) -> Any:
-        """As the tokenizer's own, of the expanded text."""
-        return super().__call__(self.expanded(text), *args, **options)
-
-    def tokenize(self, text: str, *args: Any, **options: Any) -> list[str]:
-        """As the tokenizer's own, of the expanded text."""
-        return super().tokenize(self.expanded(text), *args, **options)
-
-    def save_pretrained(self, *args: Any, **options: Any) -> NoReturn:
-        """Refused: the weights of the word are not in the pipeline that is saved.
-
-        Raises:
-            PersoError: always.
-        """
-        words = " and ".join(tokens[0] for tokens in self.new_words) or "a concept"
-        raise PersoError(
-            f"A pipeline cannot be saved while {words} is attached: the folder would "
-            "fail when it is loaded. Leave the `with` block first; what was learned is "
-            "kept by the method's save. Remove what was written of the folder."
-        )
 
 
 def check_placeholder(
@@ -122,7 +67,7 @@ class LearnedTokens:
 
     def __init__(self, tokens: list[str]):
         self.tokens = tokens
-        self._known: tuple[CLIPTokenizer, int, CLIPTokenizer] | None = None
+        self._taught: tuple[Reading, int, Reading] | None = None
 
     def first_id(self, tokenizer: CLIPTokenizer) -> int:
         """The id of the first token, for a tokenizer that knows it."""
@@ -135,27 +80,24 @@ class LearnedTokens:
         """
         return ids == self.first_id(tokenizer)
 
-    def extended(self, tokenizer: CLIPTokenizer) -> CLIPTokenizer:
-        """A copy of the tokenizer that knows the tokens.
+    def taught(self, before: Reading) -> Reading:
+        """How a tokenizer reads that knows the tokens, too.
 
-        The last copy is kept: Stable Diffusion's vocabulary takes a tenth of a second
+        The last answer is kept: Stable Diffusion's vocabulary takes a tenth of a second
         to copy, and training attaches at every step.
+
+        Raises:
+            PersoError: it knows one of them already.
         """
-        if self._known is not None:
-            source, length, copied = self._known
-            if source is tokenizer and length == len(tokenizer):
-                return copied
-        check_placeholder(tokenizer, self.tokens[0], len(self.tokens))
-        copied = copy.deepcopy(tokenizer)
-        copied.add_tokens(self.tokens)
-        word = self.tokens == token_names(self.tokens[0], len(self.tokens))
-        known = getattr(tokenizer, "new_words", ())
-        copied.new_words = (*known, tuple(self.tokens)) if word else known
-        if not isinstance(copied, ExpandsWords):
-            kind = type(copied)
-            copied.__class__ = type(kind.__name__, (ExpandsWords, kind), {})
-        self._known = tokenizer, len(tokenizer), copied
-        return copied
+        length = len(before.tokenizer())
+        if self._taught is not None:
+            source, length_then, taught = self._taught
+            if source.content is before.content and length_then == length:
+                return taught
+        check_placeholder(before.tokenizer(), self.tokens[0], len(self.tokens))
+        taught = with_tokens(before, self.tokens)
+        self._taught = before, length, taught
+        return taught
 
     @contextmanager
     def attached(
@@ -163,60 +105,64 @@ class LearnedTokens:
     ) -> Iterator[None]:
         """Inside, the base reads the tokens as `vectors()`, (tokens, dim).
 
-        On exit, also by an exception, tokenizer and embedding are as they were.
+        So does every pipeline that shares its tokenizer and text encoder. On exit, also
+        by an exception and in any order of leaving, both are as they were.
 
         Raises:
             PersoError: a token is taken, or the vectors have another width.
         """
-        plain, width = base.tokenizer, vectors().shape[-1]
+        tokenizer, width = base.tokenizer, vectors().shape[-1]
         present = base.text_encoder.get_input_embeddings().embedding_dim
         if width != present:
             raise PersoError(
                 f"{self.tokens[0]} was learned in {width} dimensions, but this base "
                 f"has {present}; attach it to the base it was trained on."
             )
-        tokenizer = self.extended(plain)
-        first = self.first_id(tokenizer)
-        with injected_vectors(base.text_encoder, first, len(self.tokens), vectors):
-            base.tokenizer = tokenizer
-            try:
+        first, key = partial(self.first_id, tokenizer), object()
+        with restored() as at_exit:
+            at_exit(partial(forget, tokenizer, key))
+            teach(tokenizer, key, self)
+            with injected_vectors(base.text_encoder, first, len(self.tokens), vectors):
                 yield
-            finally:
-                base.tokenizer = plain
 
 
 @contextmanager
 def injected_vectors(
-    text_encoder: nn.Module, first: int, count: int, vectors: Callable[[], Tensor]
+    text_encoder: nn.Module,
+    first: int | Callable[[], int],
+    count: int,
+    vectors: Callable[[], Tensor],
 ) -> Iterator[None]:
-    """Inside, ids first, ..., first + count - 1 read `vectors()` and not the table.
+    """Inside, `count` ids from `first` on read `vectors()` and not the table.
 
     If two are nested, the inner one is read. `vectors()` is (count, dim), or (texts,
     count, dim) where every text has vectors of its own; it is asked for only by texts
-    that say the ids.
+    that say the ids. `first` may be a function, asked at every call: the id of a word
+    changes if one that came before it goes first.
     """
     table = text_encoder.get_input_embeddings()
-    hide, write = embedding_hooks(first, count, vectors)
-    with ExitStack() as stack:
-        stack.callback(table.register_forward_pre_hook(hide, prepend=True).remove)
-        stack.callback(table.register_forward_hook(write).remove)
+    first_id = first if callable(first) else lambda: first
+    hide, write = embedding_hooks(first_id, count, vectors)
+    with restored() as at_exit:
+        at_exit(table.register_forward_pre_hook(hide, prepend=True).remove)
+        at_exit(table.register_forward_hook(write).remove)
         yield
 
 
 def embedding_hooks(
-    first: int, count: int, vectors: Callable[[], Tensor]
+    first_id: Callable[[], int], count: int, vectors: Callable[[], Tensor]
 ) -> tuple[Callable, Callable]:
     """A hook that hides new ids from the table, and one that writes their vectors."""
-    seen: list[Tensor] = []  # the ids on their way through the table
+    seen: list[Tensor] = []  # places among the new ids, on their way through the table
 
     def hide(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         (ids,) = args  # (batch, tokens)
-        seen.append(ids)
-        ours = (ids >= first) & (ids < first + count)
-        return (ids.masked_fill(ours, 0),)
+        index = ids - first_id()
+        seen.append(index)
+        return (ids.masked_fill((index >= 0) & (index < count), 0),)
 
     def write(module: nn.Module, args: tuple[Tensor], embedded: Tensor) -> Tensor:
-        index = seen.pop() - first  # (batch, tokens)
+        index = seen.pop()  # (batch, tokens)
         ours = (index >= 0) & (index < count)
         if not ours.any():
             return embedded

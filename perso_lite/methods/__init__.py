@@ -1,5 +1,6 @@
 """The methods by name, and the reader of the files they save."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from perso_lite.files import parse_json, read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
+from perso_lite.methods.baselines.public_files import reader_of
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
@@ -73,7 +75,11 @@ def load_method(
         PersoError: unreadable, altered, of an unknown method or version, of another
             base, or, with `transfer`, of another architecture.
     """
-    tensors, header = read_tensors(path)
+    try:
+        tensors, header = read_tensors(path)
+    except PersoError:
+        refuse_public_file(path)
+        raise
     missing = [key for key in HEADER_KEYS if key not in header]
     if missing:
         raise PersoError(
@@ -105,6 +111,20 @@ def load_method(
     return method.to(base.device)
 
 
+def refuse_public_file(path: str | Path) -> None:
+    """Say who reads a file or folder of another tool; of others, say nothing.
+
+    Raises:
+        PersoError: it is a LoRA, a learned word or Custom Diffusion's weights.
+    """
+    reader = reader_of(path)
+    if reader is not None:
+        raise PersoError(
+            f"{path} was written by another tool. Read it with {reader}, or convert it "
+            "once: python -m perso_lite convert FILE --class-word ... --out ..."
+        )
+
+
 def _entries(header: dict[str, str], name: str, path: str | Path) -> dict[str, Any]:
     """A part of the header that is a JSON object."""
     text = header[f"perso_lite.{name}"]
@@ -122,8 +142,10 @@ def _built(
 ) -> Method:
     """A method with a file's settings; sizes must be those of the file's tensors."""
     sizes = {size for tensor in tensors.values() for size in tensor.shape}
+    stated = [settings[name] for name in kind.SIZES if settings.get(name) is not None]
+    each = [list(s.values()) if isinstance(s, dict) else [s] for s in stated]
     try:
-        if any(settings.get(name, 1) not in sizes for name in kind.SIZES):
+        if not set(chain(*each)) <= sizes:
             raise ValueError("its tensors have other sizes")
         return kind(
             base, header["perso_lite.class_word"], placeholder_token, **settings

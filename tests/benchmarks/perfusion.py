@@ -19,12 +19,14 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 
 from perso_lite import attached, encode_prompts, fit, load_base, load_concept
+from perso_lite.checkpoints import begin_training, training_record
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.bootstrap import bootstrap_interval
+from perso_lite.examples import draw_batch, prepare
 from perso_lite.method import Method
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.sampling import denoise, starting_noise
-from perso_lite.training import draw_batch, prepare, train_step
+from perso_lite.training import train_step
 
 TOYS = ("dotty-teddy", "star-rocket", "patch-dog", "checked-mug")
 COUNTS = (0, 1, 2, 4)
@@ -110,8 +112,8 @@ def training_ways(method: Method, concept: Concept) -> dict[str, Callable[[], No
     batch = draw_batch(method, prepare(method, concept), schedule, 4, generator)
     with torch.no_grad():
         states = encode_prompts(base, [f"a photo of a {concept.class_word}"] * 4)
-    optimizer = torch.optim.AdamW(method.parameter_groups())
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    record = training_record(concept, 1, seed=0, batch_size=4)
+    state = begin_training(method, record, 1)
 
     def bare() -> None:
         reached = states.clone().requires_grad_()
@@ -121,7 +123,7 @@ def training_ways(method: Method, concept: Concept) -> dict[str, Callable[[], No
         (predicted - batch.target).square().mean().backward()
 
     def ours() -> None:
-        train_step(method, batch, optimizer, scaler, generator, 0)
+        train_step(method, [batch], state, 0)
 
     return {"bare U-Net": bare, method.name: ours}
 

@@ -15,7 +15,9 @@ import torch
 from diffusers import DDPMScheduler
 
 from perso_lite import TextualInversion, load_base, load_concept, shipped_concepts
-from perso_lite.training import draw_batch, prepare, train_step
+from perso_lite.checkpoints import begin_training, training_record
+from perso_lite.examples import draw_batch, prepare
+from perso_lite.training import train_step
 
 BAR = 1.15
 
@@ -32,18 +34,18 @@ def main() -> None:
 
     base = load_base(options.base)
     concept = load_concept(options.concept, options.class_word)
-    method = TextualInversion(base, concept.class_word).to(base.device)
-    optimizer = torch.optim.AdamW(method.parameter_groups())
-    half = base.unet.dtype == torch.float16
-    scaler = torch.amp.GradScaler(base.device.type, enabled=half)
+    method = TextualInversion(base, concept.class_word)
+    record = training_record(concept, 1, seed=0, batch_size=options.batch_size)
+    state = begin_training(method, record, 1)
     scheduler = DDPMScheduler.from_config(base.scheduler.config)
-    examples, generator = prepare(method, concept), torch.Generator().manual_seed(0)
+    examples = prepare(method, concept)
 
     def draw():
-        return draw_batch(method, examples, scheduler, options.batch_size, generator)
+        size, generator = options.batch_size, state.generator
+        return draw_batch(method, examples, scheduler, size, generator)
 
     def whole():
-        train_step(method, draw(), optimizer, scaler, generator, 0)
+        train_step(method, [draw()], state, 0)
 
     batch = draw()
     with method.attach(base), torch.no_grad():

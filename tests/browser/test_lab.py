@@ -47,7 +47,8 @@ prompt_patching(base, "a cat on snow", "a dog", num_inference_steps=2)""",
 )
 
 GATE = """import torch
-from perso_lite.methods.perfusion.covariance import TextCovariance, text_fingerprint
+from perso_lite.base import text_fingerprint
+from perso_lite.methods.perfusion.covariance import TextCovariance
 from perso_lite.teaching.panels import gate_explorer
 covariance = TextCovariance(torch.eye(32), text_fingerprint(base), captions=1)
 toy = perso_lite.Perfusion(base, "teddy", covariance=covariance)
@@ -178,10 +179,8 @@ def test_the_link_saves_the_picture_that_is_shown(page, lab, tiny_folder):
         saved = download.value.path().read_bytes()
         assert saved.hex() == panel.locator("img").evaluate(BYTES)
         panel.get_by_text("blue").click()
-        page.wait_for_function(
-            "link => link.download == '60-blue.png'",
-            arg=panel.locator("a").element_handle(),
-        )
+        # found again each time: the panel writes a new link, an old one never changes
+        panel.locator("a[download='60-blue.png']").wait_for(state="attached")
     assert names == ["60-red.png", "60-blue.png"]
     check_page(page)
 

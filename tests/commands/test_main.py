@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tiny_pipeline import WORDS
 
-from perso_lite import METHODS, CustomDiffusion, load_method
+from perso_lite import METHODS, CustomDiffusion, fit, load_method
 from perso_lite.__main__ import main
 from perso_lite.commands.personalize import learn
 from perso_lite.methods.perfusion import covariance
@@ -113,6 +113,36 @@ def test_each_method_is_given_only_what_it_takes(
     assert load_method(out, tiny).settings()["prior_pictures"] == 1
     assert command(*arguments, "textual-inversion", "--num-vectors", 2) == 0
     assert len(load_method(out, tiny).vectors) == 2
+
+
+def test_options_of_training_are_passed_on_and_recorded(
+    command, pictures, tiny, capsys, tmp_path
+):
+    out = tmp_path / "toy.safetensors"
+    arguments = ["personalize", pictures, "--class-word", "teddy", "--out", out]
+    arguments += ["--steps", 2, "--flips", "--crops", 1, "--gradient-accumulation", 2]
+    arguments += ["--learning-rate-schedule", "cosine", "--warmup-steps", 1]
+    assert command(*arguments, "--learnable-property", "style", "--auto-mask") == 0
+    record = load_method(out, tiny).training_record
+    wanted = {
+        "flips": True, "crops": 1, "gradient_accumulation": 2, "warmup_steps": 1,
+        "learning_rate_schedule": "cosine", "learnable_property": "style", "steps": 2,
+    }  # fmt: skip
+    assert record.items() >= wanted.items()
+    said = capsys.readouterr().out
+    assert '3 of 3 pictures had no mask: made one where "teddy"' in said
+    assert command(*arguments) == 0
+    other = load_method(out, tiny).training_record
+    assert other["pictures"] != record["pictures"]  # its hash takes in the masks
+
+
+def test_masks_that_are_there_are_kept(command, pictures, concept, capsys, tmp_path):
+    for index, mask in enumerate(concept.masks):
+        mask.save(pictures / f"{index}_mask.png")
+    arguments = ["personalize", pictures, "--class-word", "teddy", "--auto-mask"]
+    out = tmp_path / "toy.safetensors"
+    assert command(*arguments, "--out", out, "--steps", 1) == 0
+    assert "all pictures have masks; none was made" in capsys.readouterr().out
 
 
 def test_tour_lays_out_one_sheet(command, pictures, tmp_path, monkeypatch, capsys):
@@ -295,4 +325,6 @@ def test_every_option_reaches_the_function_it_is_for(monkeypatch, arguments):
     if arguments[0] in ("tour", "personalize"):
         training = options["training"]
         assert {"placeholder_token", "num_vectors", "seed", "resume"} <= {*training}
-        inspect.signature(learn).bind(None, None, None, **training)
+        bound = inspect.signature(learn).bind(None, None, None, **training)
+        options = bound.arguments.get("options", {})
+        assert {*options} <= {*inspect.signature(fit).parameters}

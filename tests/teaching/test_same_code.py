@@ -7,7 +7,7 @@ import linecache
 
 import pytest
 
-from perso_lite import sampling, training
+from perso_lite import examples, sampling
 from perso_lite.teaching import check
 from perso_lite.teaching import same_code as syntax
 
@@ -138,7 +138,7 @@ DIFFERS = "✗ your version differs from the library's: fine for experiments\n"
 
 
 IMPORTS = {
-    training.prepare: "from perso_lite.training import *\n",
+    examples.prepare: "from perso_lite.examples import *\n",
     sampling.generate: "from perso_lite.sampling import *\n",
 }
 
@@ -155,9 +155,9 @@ def test_a_cell_with_a_function_of_the_library(function, run_cell, capsys):
 
 
 def test_a_cell_in_which_something_was_changed(run_cell, capsys):
-    changed = cell_of(training.prepare).replace("*mean.shape[-2:]", "*mean.shape[2:]")
-    assert changed != cell_of(training.prepare)
-    check.same(run_cell(changed)["prepare"], training.prepare)
+    changed = cell_of(examples.prepare).replace("*mean.shape[-2:]", "*mean.shape[2:]")
+    assert changed != cell_of(examples.prepare)
+    check.same(run_cell(changed)["prepare"], examples.prepare)
     assert capsys.readouterr().out == DIFFERS
 
 
@@ -177,5 +177,5 @@ def test_a_class_in_a_cell_is_compared_with_one_in_a_file(run_cell, tmp_path, ca
 
 
 def test_what_has_no_source_is_reported(capsys):
-    check.same(len, training.prepare)
+    check.same(len, examples.prepare)
     assert "cannot be read" in capsys.readouterr().out

@@ -25,9 +25,10 @@ from torch import Tensor
 from perso_lite.base import encode_prompts, single_token_id
 from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError, check_finite
+from perso_lite.examples import Examples, draw_batch
 from perso_lite.method import Method
 from perso_lite.sampling import denoise, noise_from
-from perso_lite.training import Examples, denoising_losses, draw_batch
+from perso_lite.training import denoising_losses
 
 FIRST_SEED = 1000  # of the class pictures (ours: away from those people draw with)
 NUM_INFERENCE_STEPS = 12  # ours: rough pictures will do, and training waits for them

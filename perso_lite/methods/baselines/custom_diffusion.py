@@ -19,7 +19,9 @@ compressing Delta to low rank; neither is done here.)
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -28,11 +30,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 from perso_lite.methods.baselines.class_prior import (
     ClassPreserving,
     ClassPrior,
     rare_and_class_vectors,
+)
+from perso_lite.methods.baselines.custom_diffusion_files import (
+    read_deltas,
+    read_word,
+    write_weights,
+    write_word,
 )
 
 
@@ -105,19 +114,12 @@ class CustomDiffusion(ClassPreserving):
         Raises:
             PersoError: the word is taken, or `base` is built differently.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self.tokens.attached(base, self.words))
+        with self.tokens.attached(base, self.words), restored() as at_exit:
             projections = text_projections(base)
             self._check(projections)
             for name, projection in projections.items():
                 delta = self.deltas[name.replace(".", "_")]
-                hook = projection.register_forward_hook(
-                    # W c + Delta c
-                    lambda _, args, output, delta=delta: (
-                        output + F.linear(args[0], delta.to(args[0].dtype))
-                    )
-                )
-                stack.callback(hook.remove)
+                at_exit(projection.register_forward_hook(partial(_added, delta)).remove)
             yield
 
     def _check(self, projections: dict[str, nn.Module]) -> None:
@@ -140,6 +142,84 @@ class CustomDiffusion(ClassPreserving):
         """
         learned = [self.modifier, *self.deltas.values()]
         return [{"params": learned, "lr": self.learning_rate, "weight_decay": 0.0}]
+
+    # -- the files of diffusers' script ----------------------------------------------
+
+    def to_custom_diffusion_weights(self, folder: str | Path) -> Path:
+        """Write what stock pipelines read, in the layout of diffusers' script.
+
+            pipe.unet.load_attn_procs(folder, weight_name=path.name, _pipeline=pipe)
+            pipe.load_textual_inversion(folder, weight_name="<toy>.safetensors")
+
+        Prompts then say "<toy> teddy", as the new word is the modifier alone there.
+        (Without `_pipeline`, diffusers 0.42 reads the weights and leaves them unused.)
+
+        Args:
+            folder: for both files; it may exist.
+
+        Returns:
+            The file of the weights: W + Delta of the method's own base, float32.
+
+        Raises:
+            PersoError: the place cannot be written or the disk is full.
+        """
+        weights = {
+            name: (projection.weight.float() + self.deltas[name.replace(".", "_")])
+            .detach()
+            .cpu()
+            for name, projection in text_projections(self.base).items()
+        }
+        write_word(Path(folder), self.placeholder_token, self.modifier.detach().cpu())
+        return write_weights(Path(folder), self.base.unet, weights)
+
+    @classmethod
+    def from_custom_diffusion_weights(
+        cls,
+        folder: str | Path,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str | None = None,
+        modifier_token: str | None = None,
+    ) -> "CustomDiffusion":
+        """Read what diffusers' script for Custom Diffusion wrote, or we.
+
+        Delta is the file's weight less the base's, so values may differ from those
+        that were learned in their last digit.
+
+        Args:
+            folder: of `pytorch_custom_diffusion_weights` and the new word's file, or
+                the first of these files; `.safetensors`, or `.bin` of plain tensors.
+            base: the pipeline it was learned on (the format cannot tell).
+            class_word: the everyday word for the concept, which its captions said
+                after the new word (the format leaves it out).
+            placeholder_token: stands for "<modifier> <class word>" in prompts; default:
+                the name of the new word.
+            modifier_token: the new word to take, if several were learned together.
+                Each then brings the same projections: attach one of them at a time.
+
+        Raises:
+            PersoError: not such files, more changed than keys and values, or other
+                sizes than this base's.
+        """
+        folder = Path(folder)
+        folder = folder.parent if folder.is_file() else folder
+        deltas = read_deltas(folder, text_projections(base))
+        token, vector = read_word(folder, modifier_token)
+        # the initializer is where a training begins, and any word will do here
+        method = cls(base, class_word, placeholder_token or token, class_word)
+        if vector.shape != method.modifier.shape:
+            raise PersoError(
+                f"{folder} holds a word of width {len(vector)}, but this base has "
+                f"{len(method.modifier)}; it was learned on another base."
+            )
+        learned = {f"deltas.{k.replace('.', '_')}": v for k, v in deltas.items()}
+        method.load_state_dict(learned | {"modifier": vector})
+        return method
+
+
+def _added(delta: Tensor, _: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+    """W c + Delta c, for text states c (batch, tokens, dim)."""
+    return output + F.linear(args[0], delta.to(args[0].dtype))
 
 
 def text_projections(base: StableDiffusionPipeline) -> dict[str, nn.Module]:

@@ -17,7 +17,7 @@ with A random and B zero at the start, so that training begins at the base (see
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +35,12 @@ from perso_lite.methods.baselines.class_prior import (
     ClassPrior,
     rare_and_class_vectors,
 )
+from perso_lite.methods.baselines.lora_files import (
+    by_network,
+    file_to_write,
+    read_lora,
+    stock_names,
+)
 
 # "sks" is that of diffusers' documentation. Our base knows it, but its text encoder
 # makes nearly the same text state of "sks teddy" as of "teddy", so nothing could be
@@ -45,9 +51,9 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # of self- and cross-attention
 
 
 def attention_projections(unet: UNet2DConditionModel) -> list[str]:
-    """Names of the projections of every attention layer."""
+    """Names in a pipeline of the projections of every attention layer of its U-Net."""
     return [
-        f"{name}.{target}"
+        f"unet.{name}.{target}"
         for name, _ in unet.named_modules()
         if name.endswith((".attn1", ".attn2"))
         for target in TARGETS
@@ -68,11 +74,14 @@ def _set_scale(method: "DreamBoothLoRA", scale: float) -> float:
             "number, 0 for the base, 1 for the concept as it was learned."
         )
     method.lora.set_scale(scale)
+    method.text_lora.set_scale(scale)
     return scale
 
 
 class DreamBoothLoRA(ClassPreserving):
     """Thin matrices for the attention layers; words and text encoder stay as they are.
+
+    A file of another tool may change other layers, those of the text encoder included.
 
     Args:
         base: the frozen pipeline to learn on.
@@ -86,15 +95,19 @@ class DreamBoothLoRA(ClassPreserving):
         prior_pictures: class pictures drawn before the first step; 0: none (ours: 32).
         prior_batch_size: class pictures a step (ours: 2).
         prior_weight: of their loss (paper: 1).
+        layer_ranks: which layers to change, by names such as "unet.conv_in" or
+            "text_encoder.encoder.layers.0.mlp.fc1", and the rank of each; default:
+            every attention projection of the U-Net, with `rank`.
 
     Raises:
-        PersoError: a rank below 1, an identifier or class word that is not one token,
-            a placeholder the tokenizer would misread or already knows.
+        PersoError: a rank below 1, a layer that the base does not have, an identifier
+            or class word that is not one token, a placeholder the tokenizer would
+            misread or already knows.
     """
 
     name: ClassVar[str] = "dreambooth_lora"
-    SETTINGS = ("identifier_token", "rank", "learning_rate")
-    SIZES = ("rank",)
+    SETTINGS = ("identifier_token", "rank", "learning_rate", "layer_ranks")
+    SIZES = ("rank", "layer_ranks")
     lora_scale = InferenceParameter(
         "s, how much of what was learned is drawn; not saved (default 1)", _set_scale
     )
@@ -110,6 +123,7 @@ class DreamBoothLoRA(ClassPreserving):
         prior_pictures: int = 32,
         prior_batch_size: int = 2,
         prior_weight: float = 1.0,
+        layer_ranks: Mapping[str, int] | None = None,
     ):
         if rank < 1:
             raise PersoError(f"rank is {rank}, but it is at least 1, and usually 4.")
@@ -117,14 +131,20 @@ class DreamBoothLoRA(ClassPreserving):
         self.identifier_token = identifier_token or usual_identifier(base)
         self.rank = rank
         self.learning_rate = learning_rate
+        self.layer_ranks = dict(layer_ranks) if layer_ranks else None
 
         # "<toy>" is read as "sks teddy": two rows of the table, not learned, not saved
         words = rare_and_class_vectors(base, self.identifier_token, class_word)
         self.register_buffer("words", words, persistent=False)  # (2, dim)
 
         # A and B, beside every projection of every attention layer
-        self.lora = LoraLayers(base.unet, attention_projections(base.unet), rank)
-        self.matrices = self.lora.matrices
+        ranks = self.layer_ranks or dict.fromkeys(
+            attention_projections(base.unet), rank
+        )
+        of_unet, of_text = by_network(ranks)
+        self.lora = LoraLayers(base.unet, list(of_unet), of_unet)
+        self.text_lora = LoraLayers(base.text_encoder, list(of_text), of_text)
+        self.matrices, self.text_matrices = self.lora.matrices, self.text_lora.matrices
         self.to(base.device)
         self.lora_scale = 1.0
         self.prior = ClassPrior(
@@ -135,24 +155,26 @@ class DreamBoothLoRA(ClassPreserving):
     def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
         """Inside the `with` block, `base` knows the word and has the LoRA layers.
 
-        Each layer wraps whatever is in its place, another LoRA included: several add
-        up. What is hooked to a projection before (`rewritten_text`) concerns W alone.
+        Several add up.
 
         Raises:
-            PersoError: the word is taken, `base` is built differently, fused or
-                compiled, or this LoRA is attached already.
+            PersoError: the word is taken, or `base` is built differently, fused or
+                compiled.
         """
         cross_attention_layers(base.unet)  # refuses a fused or compiled U-Net
         with (
             self.tokens.attached(base, lambda: self.words),
+            self.text_lora.attached(base.text_encoder),
             self.lora.attached(base.unet),
         ):
             yield
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All A and B, with AdamW's usual weight decay (diffusers' script: 0.01)."""
-        learned = list(self.matrices.parameters())
+        learned = [*self.matrices.parameters(), *self.text_matrices.parameters()]
         return [{"params": learned, "lr": self.learning_rate, "weight_decay": 0.01}]
+
+    # -- the file format the stock pipeline reads ------------------------------------
 
     def to_lora_weights(self, path: str | Path) -> Path:
         """Write what `pipe.load_lora_weights(folder)` reads.
@@ -168,12 +190,57 @@ class DreamBoothLoRA(ClassPreserving):
         Raises:
             PersoError: the place cannot be written or the disk is full.
         """
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            path = path / "pytorch_lora_weights.safetensors"
-        tensors = {
-            f"unet.{name}": weight.cpu().contiguous()
-            for name, weight in self.lora.weights().items()
-        }
+        path = file_to_write(path)
+        weights = stock_names(self.lora.weights(), self.text_lora.weights())
+        tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
         write_atomically(path, save(tensors, metadata={"format": "pt"}))
         return path
+
+    @classmethod
+    def from_lora_weights(
+        cls,
+        path: str | Path,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str = "<toy>",
+        identifier_token: str | None = None,
+    ) -> "DreamBoothLoRA":
+        """Read a LoRA of diffusers or kohya's scripts, of any layers and ranks.
+
+        At `lora_scale` 1 it draws as `pipe.load_lora_weights` would. Kohya's alpha /
+        rank is multiplied into B, so values may differ in their last digit.
+
+        Args:
+            path: a `.safetensors` file or one of plain tensors (`.bin`, `.pt`), or the
+                folder of `pytorch_lora_weights.safetensors`.
+            base: the pipeline it was learned on (the format cannot tell).
+            class_word: the everyday word for the concept (the format leaves it out).
+            placeholder_token: stands for "<identifier> <class word>" in prompts.
+            identifier_token: the rare word that its captions said, one token (the
+                format leaves it out); default: the first of `IDENTIFIERS` that is one.
+                Whatever else they said can be said in prompts as it is.
+
+        Raises:
+            PersoError: not such a file, other than a plain LoRA (DoRA, LoKr and so on),
+                or layers that the base does not have.
+        """
+        matrices = read_lora(path, base)
+        ranks = {name: len(thin) for name, (thin, _) in matrices.items()}
+        rank = max(ranks.values())
+        usual = dict.fromkeys(attention_projections(base.unet), rank)
+        method = cls(
+            base,
+            class_word,
+            placeholder_token,
+            identifier_token,
+            rank,
+            layer_ranks=None if ranks == usual else ranks,
+        )
+        learned = {}
+        for name, pair in matrices.items():
+            network, _, layer = name.partition(".")
+            group = "matrices" if network == "unet" else "text_matrices"
+            for part, matrix in zip("AB", pair, strict=True):
+                learned[f"{group}.{layer.replace('.', '_')}.{part}.weight"] = matrix
+        method.load_state_dict(learned)
+        return method

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.base import encode_prompts
+from perso_lite.base import encode_prompts, text_fingerprint
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER, read_tensors, write_tensors
 
@@ -69,20 +69,6 @@ class TextCovariance:
         header = {"text": self.text_fingerprint, "captions": str(self.captions)}
         write_tensors(path, {"inverse": self.inverse}, header)
         return path
-
-
-def text_fingerprint(base: StableDiffusionPipeline) -> str:
-    """Sixteen hexadecimal digits that tell one text encoder from another.
-
-    A hash of its token table, without rows added later, and of its last layer's last
-    matrix, rounded to float16 as in `base.fingerprint`.
-    """
-    table = base.text_encoder.get_input_embeddings().weight[: base.tokenizer.vocab_size]
-    matrices = [w for w in base.text_encoder.parameters() if w.ndim == 2]
-    digest = hashlib.sha256()
-    for tensor in (table, matrices[-1]):
-        digest.update(tensor.detach().to("cpu", torch.float16).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ ever written to.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from perso_lite.conditioning.cross_attention import (
     shared_on,
     unet_inputs,
 )
+from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import LearnedTokens
 from perso_lite.errors import PersoError
 from perso_lite.methods.perfusion.covariance import TextCovariance
@@ -99,6 +100,10 @@ class JointEdit:
             _check_apart(other, concept)
         self.concepts.append(concept)
 
+    def remove(self, concept: GatedConcept) -> None:
+        """Let it take part no longer."""
+        self.concepts = [other for other in self.concepts if other is not concept]
+
     def _projections(self, kind: str) -> Iterator[tuple[nn.Module, slice]]:
         """The layers' projections, and which part of the targets is theirs."""
         start = 0
@@ -113,17 +118,14 @@ class JointEdit:
     def installed(self) -> Iterator["JointEdit"]:
         """Inside, the layers are edited; yields itself."""
         entered, unet = self._unet_entered, self._base.unet
-        with ExitStack() as stack:
-            stack.enter_context(self._class_words.recording())
-            hooks = [unet.register_forward_pre_hook(entered, with_kwargs=True)]
+        with self._class_words.recording(), restored() as at_exit:
+            at_exit(unet.register_forward_pre_hook(entered, with_kwargs=True).remove)
             for kind in KINDS:
                 for module, part in self._projections(kind):
                     before = partial(self._before_projection, kind)
                     after = partial(self._after_projection, kind, part)
-                    hooks.append(module.register_forward_pre_hook(before))
-                    hooks.append(module.register_forward_hook(after))
-            for hook in hooks:
-                stack.callback(hook.remove)
+                    at_exit(module.register_forward_pre_hook(before).remove)
+                    at_exit(module.register_forward_hook(after).remove)
             yield self
 
     def _unet_entered(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -215,9 +217,8 @@ def joined_edit(base: StableDiffusionPipeline, concept: GatedConcept) -> Iterato
     Raises:
         PersoError: it cannot; see `JointEdit.add`.
     """
-    with shared_on(base.unet, KEY, JointEdit(base).installed) as edit:
+    installed = JointEdit(base).installed
+    with shared_on(base.unet, KEY, installed) as edit, restored() as at_exit:
+        at_exit(partial(edit.remove, concept))
         edit.add(concept)
-        try:
-            yield
-        finally:
-            edit.concepts.remove(concept)
+        yield

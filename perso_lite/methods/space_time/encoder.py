@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import injected_vectors
 
 States = tuple[Tensor, Tensor]  # text states for keys and for values
@@ -87,13 +88,13 @@ def with_bypass(state: Tensor, bypass: Tensor, own: Tensor) -> Tensor:
 def last_states(text_encoder: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
     """What the text encoder returns, and the same before its last LayerNorm."""
     before: list[Tensor] = []
-    hook = last_norm(text_encoder).register_forward_pre_hook(
-        lambda _, args: before.append(args[0])
-    )
-    try:
+
+    def note(_: nn.Module, args: tuple[Tensor]) -> None:
+        before.append(args[0])
+
+    with restored() as at_exit:
+        at_exit(last_norm(text_encoder).register_forward_pre_hook(note).remove)
         return text_encoder(ids)[0], before[0]
-    finally:
-        hook.remove()
 
 
 def last_norm(text_encoder: nn.Module) -> nn.Module:

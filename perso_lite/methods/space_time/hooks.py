@@ -7,7 +7,7 @@ and each layer reads its own part, by the layer's fixed position: nobody counts 
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from perso_lite.conditioning.cross_attention import (
     unet_inputs,
 )
 from perso_lite.conditioning.prompt_lookup import PromptLookup
+from perso_lite.conditioning.restored import restored
 from perso_lite.methods.space_time.encoder import States
 from perso_lite.methods.space_time.encoding_cache import EncodingCache
 
@@ -40,12 +41,13 @@ class PerLayerConditioning:
 
     Attributes:
         cache: knows the words that are attached, and encodes.
+        prompts: which were encoded, and their states.
     """
 
     def __init__(self, base: StableDiffusionPipeline):
         self.cache = EncodingCache(base)
         self._base = base
-        self._prompts = PromptLookup(base)
+        self.prompts = PromptLookup(base)
         self._call: UNetInputs | None = None  # the present one
         self._read: tuple = (None, None, None)  # states, rows, what is read there
 
@@ -53,19 +55,17 @@ class PerLayerConditioning:
     def installed(self) -> Iterator["PerLayerConditioning"]:
         """Inside, the layers read texts of their own; yields itself."""
         keys, values = (partial(self._text_of, kind) for kind in (0, 1))
-        unet, text_encoder = self._base.unet, self._base.text_encoder
+        unet, encoder = self._base.unet, self._base.text_encoder
         given, entered = self._text_given, self._unet_entered
-        with ExitStack() as stack:
-            stack.enter_context(self._prompts.recording())
-            stack.enter_context(rewritten_text(unet, keys, values))
-            owner = shared_on(unet, KEYS_DECIDED_BY, lambda: nullcontext(WHO))
-            stack.enter_context(owner)
-            for hook in (
-                text_encoder.register_forward_pre_hook(given, with_kwargs=True),
-                unet.register_forward_pre_hook(entered, with_kwargs=True),
-                unet.conv_in.register_forward_pre_hook(self._unet_started),
-            ):
-                stack.callback(hook.remove)
+        with (
+            self.prompts.recording(),
+            rewritten_text(unet, keys, values),
+            shared_on(unet, KEYS_DECIDED_BY, lambda: nullcontext(WHO)),
+            restored() as at_exit,
+        ):
+            at_exit(encoder.register_forward_pre_hook(given, with_kwargs=True).remove)
+            at_exit(unet.register_forward_pre_hook(entered, with_kwargs=True).remove)
+            at_exit(unet.conv_in.register_forward_pre_hook(self._unet_started).remove)
             yield self
 
     def encoded(self, ids: Tensor, timesteps: Tensor) -> States:
@@ -76,16 +76,16 @@ class PerLayerConditioning:
         """
         for word in self.cache.words:
             word.check_timesteps(timesteps)
-        self._prompts.paused = True
+        self.prompts.paused = True
         try:
             return self.cache.encoded(ids, timesteps)
         finally:
-            self._prompts.paused = False
+            self.prompts.paused = False
 
     def _text_given(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         """Refuse a prompt at once, and not when the first pictures have been drawn."""
         ids = call_argument(args, kwargs, 0, "input_ids")
-        for word in () if self._prompts.paused else self.cache.words:
+        for word in () if self.prompts.paused else self.cache.words:
             word.check_once(ids, self._base.tokenizer)
 
     # -- a call of the U-Net ---------------------------------------------------------
@@ -118,7 +118,7 @@ class PerLayerConditioning:
         answer is kept, for the length of a call (and of the backward pass after it).
         """
         if self._read[0] is not states:
-            rows, ids = self._prompts.find(states)
+            rows, ids = self.prompts.find(states)
             ours = torch.isin(ids, ids.new_tensor(self.cache.token_ids())).any(1)
             rows, ids, encoded = rows[ours], ids[ours], None
             if self._call and len(rows):  # else a layer runs by itself, before any call
@@ -132,9 +132,12 @@ def joined_conditioning(
     base: StableDiffusionPipeline, word: "SpaceTimeWord"
 ) -> Iterator[None]:
     """Inside, a `SpaceTimeWord` takes part in what the layers of `base` read."""
-    with shared_on(base.unet, KEY, PerLayerConditioning(base).installed) as present:
+    installed = PerLayerConditioning(base).installed
+    with shared_on(base.unet, KEY, installed) as present, restored() as at_exit:
+        at_exit(partial(present.cache.remove, word))
         present.cache.words.append(word)
-        try:
-            yield
-        finally:
-            present.cache.words.remove(word)
+        for encoding in word.encodings:  # a prompt may have been encoded in them
+            present.prompts.record(encoding)
+        yield
+        if not word.training:
+            word.encodings = present.prompts.recorded()

@@ -13,10 +13,13 @@ of a grid over time and layers, then, by a small network, the word:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from perso_lite.conditioning.restored import restored
 
 HIDDEN = 128  # units that nested dropout and truncation cut
 
@@ -103,11 +106,10 @@ class SpaceTimeMapper(nn.Module):
     @contextmanager
     def drawing_from(self, generator: torch.Generator) -> Iterator[None]:
         """Inside, nested dropout draws from the generator; otherwise, from torch's."""
-        before, self.generator = self.generator, generator
-        try:
+        with restored() as at_exit:
+            at_exit(partial(setattr, self, "generator", self.generator))
+            self.generator = generator
             yield
-        finally:
-            self.generator = before
 
     @torch.no_grad()
     def start_at(self, vector: Tensor) -> None:

@@ -24,6 +24,7 @@ from transformers import CLIPTokenizer
 
 from perso_lite.concepts import Concept
 from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.prompt_lookup import Encoding
 from perso_lite.errors import PersoError
 from perso_lite.method import Method
 from perso_lite.methods.space_time.hooks import joined_conditioning
@@ -58,6 +59,7 @@ class SpaceTimeWord(Method):
         self.num_layers = len(cross_attention_layers(base.unet))
         self.width = base.text_encoder.get_input_embeddings().embedding_dim
         self.num_train_timesteps = base.scheduler.config.num_train_timesteps
+        self.encodings: list[Encoding] = []  # prompts that were encoded while attached
 
     def vectors(self, timesteps: Tensor) -> tuple[Tensor, Tensor | None]:
         """The word's vectors at timesteps (batch,).
@@ -93,7 +95,8 @@ class SpaceTimeWord(Method):
         layers again in the backward pass; then one call of the U-Net for each backward
         pass). Words of this kind can share a prompt. A prompt is known by its text
         states, to the last bit: states that were changed by hand or by `clip_skip`, or
-        were not used for 64 encodings, are read as they are, with a stand-in.
+        were not used for 64 encodings, are read as they are, with a stand-in. Those of
+        an earlier `with` block of this word are found, too.
 
         Raises:
             PersoError: the word is taken, or `base` has another width or other layers.

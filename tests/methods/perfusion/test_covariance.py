@@ -6,11 +6,11 @@ import torch
 from tiny_pipeline import WORDS
 
 from perso_lite import PersoError, TextualInversion, encode_prompts
+from perso_lite.base import text_fingerprint
 from perso_lite.methods.perfusion.covariance import (
     TextCovariance,
     covariance_of,
     estimate_covariance,
-    text_fingerprint,
 )
 
 CAPTIONS = [" ".join(random.Random(i).choices(WORDS, k=1 + i % 8)) for i in range(300)]

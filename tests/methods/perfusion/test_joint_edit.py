@@ -13,8 +13,8 @@ from perso_lite import (
     record_attention,
     swap_keys_values,
 )
-from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.methods.perfusion.joint_edit import joint_edit
+from perso_lite.conditioning.cross_attention import cross_attention_layers, shared_by
+from perso_lite.methods.perfusion.joint_edit import KEY, joint_edit
 from perso_lite.methods.perfusion.rank_one import EDITS
 
 PROMPT = "a <toy> on a beach"
@@ -221,10 +221,10 @@ def test_the_edit_is_gone_when_the_last_concept_goes(tiny, toy, pet):
     with toy.attach(tiny):
         wanted = generate(tiny, PROMPT, **OPTIONS)
         with pet.attach(tiny):
-            assert len(tiny.unet.joint_edit.concepts) == 2
+            assert len(shared_by(tiny.unet, KEY).concepts) == 2
             assert not torch.equal(generate(tiny, PROMPT, **OPTIONS), wanted)
         assert torch.equal(generate(tiny, PROMPT, **OPTIONS), wanted)
-    assert not hasattr(tiny.unet, "joint_edit")
+    assert KEY not in vars(tiny.unet)
 
 
 # -- global key locking ----------------------------------------------------------------

@@ -474,3 +474,22 @@ def test_a_text_that_says_two_words_is_left_alone_when_one_has_gone(
             states = encode_prompts(tiny, ["a <cat> on a <toy>"])
             assert not torch.equal(read(tiny, states, latents)[0][:, 0], states)
         assert torch.equal(read(tiny, states, latents)[0][:, 0], states)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_prompt_that_was_encoded_in_an_earlier_block_is_read_by_the_layers(
+    tiny, before
+):
+    word, other = GivenWord(tiny), TextualInversion(tiny, "dog", "<dog>")
+    options = {"num_inference_steps": 2, "output_type": "latent"}
+
+    def draw(**prompt):
+        generator = torch.Generator().manual_seed(0)
+        return tiny(generator=generator, **prompt, **options).images
+
+    with attached(tiny, word):
+        wanted = draw(prompt=PROMPT)
+        states, null_state = tiny.encode_prompt(PROMPT, "cpu", 1, True)
+    with attached(tiny, *([other] * before), word):  # its id may be another one now
+        given = {"prompt_embeds": states, "negative_prompt_embeds": null_state}
+        assert torch.allclose(draw(**given), wanted, atol=1e-5)

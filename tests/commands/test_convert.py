@@ -1,0 +1,148 @@
+"""python -m perso_lite convert, and what load_method says about the same files."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from perso_lite import (
+    CustomDiffusion,
+    DreamBoothLoRA,
+    PersoError,
+    TextualInversion,
+    load_method,
+)
+from perso_lite.__main__ import main
+
+
+@pytest.fixture
+def convert(tiny_folder, tmp_path):
+    """Convert a file in this process for the tiny base; gives exit code and output."""
+
+    def run(file, *options):
+        out = tmp_path / "My Toy.safetensors"
+        arguments = ["convert", file, "--class-word", "teddy", "--out", out]
+        arguments += ["--base", tiny_folder, *options]
+        return main([str(argument) for argument in arguments]), out
+
+    return run
+
+
+def public_word(base, folder):
+    word = TextualInversion(base, "teddy", "<cat-toy>", 2)
+    return word.to_learned_embeds(folder / "word" / "x.safetensors")
+
+
+def web_ui_word(base, folder):
+    path = folder / "cat-toy.pt"
+    torch.save({"string_to_param": {"*": torch.ones(2, 32)}, "step": 3}, path)
+    return path
+
+
+def public_lora(base, folder):
+    lora = DreamBoothLoRA(base, "teddy", identifier_token="weird")
+    return lora.to_lora_weights(folder / "lora")
+
+
+def public_kohya(base, folder):
+    start = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    parts = {"lora_down.weight": torch.ones(2, 32), "lora_up.weight": torch.ones(32, 2)}
+    path = folder / "kohya.safetensors"
+    save_file({f"{start}.{part}": value for part, value in parts.items()}, path)
+    return path
+
+
+def public_custom(base, folder):
+    method = CustomDiffusion(base, "teddy", "<cat-toy>", initializer_token="weird")
+    return method.to_custom_diffusion_weights(folder / "custom")
+
+
+WEIRD = ("--identifier-token", "weird")
+FORMATS = {  # maker, options, method, its word, who reads it
+    "word": (public_word, (), "textual_inversion", "<cat-toy>", "from_learned_embeds"),
+    "pt": (web_ui_word, (), "textual_inversion", "<cat-toy>", "from_learned_embeds"),
+    "lora": (public_lora, WEIRD, "dreambooth_lora", "<my-toy>", "from_lora_weights"),
+    "kohya": (public_kohya, WEIRD, "dreambooth_lora", "<my-toy>", "from_lora_weights"),
+    "custom": (public_custom, (), "custom_diffusion", "<cat-toy>",
+               "from_custom_diffusion_weights"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_is_recognized_and_converted(convert, tiny, tmp_path, capsys, name):
+    maker, options, method_name, token, reader = FORMATS[name]
+    path = maker(tiny, tmp_path)
+    with pytest.raises(PersoError, match=rf"another tool\. Read it with \w+.{reader}"):
+        load_method(path, tiny)
+    code, out = convert(path, *options)
+    assert code == 0
+    method = load_method(out, tiny)
+    assert (method.name, method.placeholder_token) == (method_name, token)
+    assert method.class_word == "teddy"
+    assert f'--prompt "a photo of a {token}"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("maker", [public_lora, public_custom])
+def test_a_folder_is_recognized_by_its_weights(convert, tiny, tmp_path, maker):
+    folder = maker(tiny, tmp_path).parent
+    with pytest.raises(PersoError, match="Read it with"):
+        load_method(folder, tiny)
+    options = WEIRD if maker is public_lora else ()
+    code, out = convert(folder, *options, "--placeholder-token", "<tom>")
+    assert code == 0
+    assert load_method(out, tiny).placeholder_token == "<tom>"
+
+
+def test_other_files_end_in_a_sentence_and_write_nothing(
+    convert, tiny, tmp_path, capsys
+):
+    ours, other = tmp_path / "ours.safetensors", tmp_path / "other.safetensors"
+    TextualInversion(tiny, "teddy").save(ours)
+    save_file({"a": torch.ones(2), "b": torch.ones(2)}, other)
+    nothing, text = tmp_path / "nothing.safetensors", tmp_path / "notes.txt"
+    save_file({}, nothing)
+    text.write_text("a teddy")
+    nan = tmp_path / "nan.safetensors"
+    save_file({"<toy>": torch.full((32,), float("nan"))}, nan)
+    wide = tmp_path / "wide.safetensors"
+    save_file({"<toy>": torch.ones(1, 768)}, wide)
+    listed = tmp_path / "list.pt"
+    torch.save([1], listed)
+    for path, said in (
+        (ours, "none of the files"),
+        (other, "none of the files"),
+        (nothing, "none of the files"),
+        (listed, "none of the files"),
+        (text, "more than plain tensors"),
+        (nan, "not finite"),
+        (wide, "another base"),
+        (tmp_path / "absent", "There is no file"),
+        (tmp_path, "There is no file"),
+    ):
+        code, out = convert(path)
+        error = capsys.readouterr().err
+        assert (code, said in error, out.exists()) == (2, True, False), error
+        assert error.count("\n") == 1
+
+
+def test_options_of_another_format_are_refused(convert, tiny, tmp_path, capsys):
+    code, _ = convert(public_word(tiny, tmp_path), *WEIRD)
+    assert code == 2
+    assert "--identifier-token is not for this file" in capsys.readouterr().err
+    assert convert(public_lora(tiny, tmp_path), "--modifier-token", "<a>")[0] == 2
+
+
+def test_the_file_itself_is_not_written_over(convert, tiny, tmp_path):
+    path = public_word(tiny, tmp_path).rename(tmp_path / "My Toy.safetensors")
+    before = path.read_bytes()
+    assert convert(path)[0] == 2
+    assert path.read_bytes() == before
+
+
+def test_load_method_still_says_what_is_wrong_with_ours(tiny, tmp_path):
+    path = tmp_path / "ours.safetensors"
+    DreamBoothLoRA(tiny, "teddy", identifier_token="weird").save(path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PersoError, match="altered"):
+        load_method(path, tiny)
