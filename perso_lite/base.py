@@ -116,8 +116,8 @@ def _not_loaded(source: str, reason: Exception) -> PersoError:
         )
     return PersoError(
         f"No Stable Diffusion pipeline could be loaded from {source} "
-        f"({shortened(reason)}). Give a folder that holds model_index.json and "
-        ".safetensors weights, or a hub id while the network is up."
+        f"({shortened(reason).rstrip('.')}). Give a folder that holds model_index.json "
+        "and .safetensors weights, or a hub id while the network is up."
     )
 
 
@@ -243,8 +243,8 @@ def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
         f'"{word}" is not one token of this base'
         + (f" (it falls into {len(pieces)}: {shown})" if pieces else "")
         + ", but learning starts from a single token. Give another class word, or "
-        "keep it and name a single-token initializer_token of similar meaning"
-        + (f"; near in spelling: {', '.join(near)}." if near else ".")
+        "keep it and name a single-token initializer_token (--initializer-token) of "
+        "similar meaning" + (f"; near in spelling: {', '.join(near)}." if near else ".")
     )
 
 

@@ -110,6 +110,8 @@ REFUSED = {
     # -- places to write
     "out below a file": (f"{LEARN} --out {{below}}", "cannot be written"),
     "out in /proc": (f"{LEARN} --out /proc/x/new.safetensors", "cannot be written"),
+    "out in a read-only folder": (f"{LEARN} --out /proc/self/new", "cannot be written"),
+    "drawing in a read-only folder": (f"{DRAW} --out /proc/self", "cannot be written"),
     "out is a device": (f"{LEARN} --out /dev/full", "device"),
     "out is a pipe": (f"{LEARN} --out {{pipe}}", "pipe"),
     "out is a folder": (f"{LEARN} --out {{nothing}}", "folder"),

@@ -187,5 +187,5 @@ def test_a_file_cut_short_is_refused(tiny, tmp_path):
 
 @pytest.mark.parametrize("num_vectors", [0, -1, 1.5, True, 23, 1000, 10**9])
 def test_a_word_has_as_many_vectors_as_a_prompt_can_hold(tiny, num_vectors):
-    with pytest.raises(PersoError, match=r"num_vectors is .* up to 22"):
+    with pytest.raises(PersoError, match=r"num_vectors is .*(whole number|22 tokens)"):
         TextualInversion(tiny, "teddy", num_vectors=num_vectors)
