@@ -132,7 +132,7 @@ def test_one_pickled_part_is_refused_too(tiny, tmp_path):
         load_base(tmp_path)
 
 
-def test_clip_skip_fails_upstream(tiny):
+def test_clip_skip_fails_upstream(own_tiny):
     """When it works, `load_base` need not warn of it any longer."""
     with pytest.raises(AttributeError, match="text_model"):
-        tiny("a cat", clip_skip=1, num_inference_steps=1)
+        own_tiny("a cat", clip_skip=1, num_inference_steps=1)
