@@ -13,6 +13,7 @@ from perso_lite.files import read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
+from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
         Perfusion,
         ExtendedTextualInversion,
         NeTI,
+        CatVersion,
     )
 }
 
