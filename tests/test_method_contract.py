@@ -149,7 +149,7 @@ ROWS = {
         unusual={
             "initializer_token": "cat", "caption": "templates", "layers": [1],
             "prefix_length": 2, "prefix_logit_bias": 1.5, "clean_unconditional": False,
-            "trained": "values", "init_std": 0.4, "learning_rate": 0.1, "seed": 7,
+            "trained": "values", "init_std": 0.4, "learning_rate": 0.2, "seed": 7,
         },
         refused=(
             ({"layers": [2]}, r"layers is \[2\], .* layers 0 to 1"),

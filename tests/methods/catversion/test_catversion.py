@@ -23,6 +23,7 @@ from perso_lite import (
     load_method,
 )
 from perso_lite.methods.catversion.catversion import RELEASED_SETTINGS
+from perso_lite.methods.catversion.prefix import last_layers
 
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
 
@@ -72,6 +73,14 @@ def test_it_holds_a_key_and_a_value_in_each_of_the_last_three_layers(wide, tmp_p
 
 def test_shallow_encoders_have_it_in_all_layers(tiny):
     assert CatVersion(tiny, "teddy").layers == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "layers"),
+    [(6, [3, 4, 5]), (12, [9, 10, 11]), (23, [20, 21, 22])],  # ours, SD 1.x, SD 2.x
+)
+def test_the_last_three_layers(count, layers):
+    assert last_layers(count) == layers
 
 
 def test_it_starts_from_normal_numbers_of_its_seed(tiny):
