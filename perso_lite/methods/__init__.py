@@ -14,6 +14,7 @@ from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
 from perso_lite.methods.baselines.public_files import reader_of
+from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
         Perfusion,
         ExtendedTextualInversion,
         NeTI,
+        CatVersion,
     )
 }
 

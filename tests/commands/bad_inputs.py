@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from perso_lite import TextualInversion, load_concept
+from perso_lite.checkpoints import picture_hash
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import read_tensors, write_tensors
-from perso_lite.training import picture_hash
 
 DEEP = "[" * 100_000
 DESCRIBED = {
