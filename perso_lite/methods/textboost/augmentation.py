@@ -37,6 +37,8 @@ WORDS = {
     "cutout": ("hole", "black"),
     "grid": ("grid of", "tiled"),
 }
+# in files of the released code, also of other times and for styles
+RELEASED_NAMES = {*WORDS, "hflip", "collage", "rot90", "rot270", "jigsaw"}
 BEFORE, BEHIND, BEHIND_COMMA = "{1} {0}", "{0} {1}", "{0}, {1}"  # {1} is said in {0}
 PLACES = {"zoom-in": (BEFORE,), "zoom-out": (BEFORE,), "grid": (BEFORE,)}
 PLACES |= {"left": (BEHIND,), "right": (BEHIND,)}

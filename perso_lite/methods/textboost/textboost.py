@@ -18,6 +18,7 @@ caption, E_0 the base's text encoder, and i a position.
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -27,8 +28,9 @@ from torch import Tensor
 from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.method import View
-from perso_lite.methods.textboost.augmentation import Augmentation
+from perso_lite.methods.textboost.augmentation import RELEASED_NAMES, Augmentation
 from perso_lite.methods.textboost.knowledge import KnowledgePreservation
+from perso_lite.methods.textboost.peft_files import read_released_folder
 from perso_lite.methods.textboost.timesteps import snr_probabilities
 from perso_lite.methods.textboost.word_with_lora import TARGETS, WordWithLora
 
@@ -195,3 +197,50 @@ class TextBoost(WordWithLora):
     def extra_loss(self, generator: torch.Generator) -> Tensor | None:
         """The second term of the equation, or None: 1 - cos, times lambda."""
         return self.knowledge.loss(self.base, generator)
+
+    @classmethod
+    def from_released(
+        cls,
+        folder: str | Path,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str | None = None,
+        with_class_word: bool = True,
+    ) -> "TextBoost":
+        """Read what the released code saved: a folder with text_encoder/ and *.bin.
+
+        Its versions between December 2024 and January 2025 replace the start token's
+        state and the empty prompt's by stored ones, which is not done here.
+
+        Args:
+            folder: of a checkpoint.
+            base: the pipeline it was learned on (the files cannot tell).
+            class_word: the everyday word for the concept (they leave it out).
+            placeholder_token: default: the concept's name in the files.
+            with_class_word: whether its prompts say the class word behind the word, as
+                in "<dog> dog".
+
+        Raises:
+            PersoError: not such a folder, of another base, or of several concepts.
+        """
+        found = read_released_folder(folder)
+        concepts = [word for word in found.words if word[1:-1] not in RELEASED_NAMES]
+        if len(concepts) != 1:
+            raise PersoError(
+                f"{folder} holds {len(concepts)} words that are no transformations "
+                f"({', '.join(concepts) or 'none'}); a folder of one concept is read."
+            )
+        method = cls(
+            base,
+            class_word,
+            placeholder_token or concepts[0],
+            len(found.words[concepts[0]]),
+            with_class_word=with_class_word,
+            targets=found.targets,
+            rank=found.rank,
+            augmentation="tokens" if len(found.words) > 1 else "none",
+        )
+        tokens = {f"<{name}>": t for name, t in method.augmentation_tokens.items()}
+        tokens[concepts[0]] = method.placeholder_token
+        method.fill(found.weights, found.words, tokens)
+        return method

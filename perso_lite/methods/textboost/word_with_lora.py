@@ -3,21 +3,25 @@
 This is what TextBoost learns and draws with; how it learns is in `textboost.py`.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
 from torch import Tensor, nn
 
-from perso_lite.base import noun_of, vector_of
+from perso_lite.base import base_name, noun_of, vector_of
 from perso_lite.conditioning.lora import LoraLayers
-from perso_lite.conditioning.new_words import token_names
+from perso_lite.conditioning.new_words import token_names, words_of
 from perso_lite.conditioning.tokens import check_placeholder
 from perso_lite.errors import PersoError, check_finite, check_whole
 from perso_lite.method import InferenceParameter, Method
 from perso_lite.methods.textboost.causality import watched_words
+from perso_lite.methods.textboost.peft_files import write_peft_folder
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")  # of every layer
 
@@ -148,6 +152,84 @@ class WordWithLora(Method):
             self.lora.attached(base.text_encoder, where),
         ):
             yield
+
+    # -- the folders that stock libraries read ---------------------------------------
+
+    def to_peft(self, folder: str | Path) -> Path:
+        """Write a folder for stock libraries, which then encode prompts as we do.
+
+        For `peft.PeftModel.from_pretrained(text_encoder, folder)` or the text encoder's
+        `load_adapter(folder)`, of the same version of transformers, which names the
+        layers; and a file of each word for `pipe.load_textual_inversion`.
+
+        Args:
+            folder: an earlier one of that name is replaced.
+
+        Raises:
+            PersoError: causality is preserved, which peft cannot, or the place cannot
+                be written.
+        """
+        if self.causality_preserved:
+            raise PersoError(
+                f"The LoRA of {self.placeholder_token} acts from the new word on only, "
+                "which peft cannot do. Save it with save(), or train with "
+                "causality_preserved=False."
+            )
+        words = words_of(self.tokens.tokens)
+        vectors = self.all_vectors().split([len(tokens) for tokens in words])
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.rank,
+            target_modules=self.targets,
+            base_model_name_or_path=base_name(self.base),
+            inference_mode=True,
+        )
+        named = {tokens[0]: v for tokens, v in zip(words, vectors, strict=True)}
+        return write_peft_folder(folder, self.lora.weights(), config, named)
+
+    def fill(
+        self,
+        weights: Mapping[str, Tensor],
+        words: Mapping[str, Tensor],
+        tokens: Mapping[str, str],
+    ) -> None:
+        """Take over what was learned elsewhere; a word that has no token is named.
+
+        Args:
+            weights: A and B of every layer, by peft's names without "text_model.".
+            words: vectors (count, dim) by word.
+            tokens: which token of ours a word is.
+
+        Raises:
+            PersoError: layers or widths are not those of the base.
+        """
+        mine, own = self.lora.weights(), self.own_vectors()
+        mine = {name.removeprefix("text_model."): value for name, value in mine.items()}
+        shapes, others = ({k: v.shape for k, v in w.items()} for w in (mine, weights))
+        widths = {vectors.shape[-1] for vectors in words.values()}
+        if shapes != others or widths != {self.vectors.shape[-1]}:
+            raise PersoError(
+                "This LoRA and its words do not fit the text encoder of this base; read "
+                "them onto the base they were trained on."
+            )
+        for name, value in weights.items():
+            mine[name].copy_(value)
+        rows = {word: own.get(tokens.get(word, "")) for word in words}
+        left = [w for w, r in rows.items() if r is None or len(r) != len(words[w])]
+        for word in rows.keys() - left:
+            rows[word].copy_(words[word])
+        if left:
+            warnings.warn(
+                f"Not read, as no transformation here is like that: {', '.join(left)}.",
+                stacklevel=3,
+            )
+
+    def own_vectors(self) -> dict[str, Tensor]:
+        """The rows of `vectors` (count, dim) by the word that they are of."""
+        words = [tokens[0] for tokens in words_of(self.tokens.tokens)]
+        counts = [len(tokens) for tokens in words_of(self.tokens.tokens)]
+        counts[0] = self.num_vectors  # without the class word
+        return dict(zip(words, self.vectors.detach().split(counts), strict=True))
 
 
 # -- where it starts -------------------------------------------------------------------
