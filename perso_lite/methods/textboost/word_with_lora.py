@@ -209,8 +209,8 @@ class WordWithLora(Method):
         widths = {vectors.shape[-1] for vectors in words.values()}
         if shapes != others or widths != {self.vectors.shape[-1]}:
             raise PersoError(
-                "This LoRA and its words do not fit the text encoder of this base; read "
-                "them onto the base they were trained on."
+                "This LoRA and its words do not fit the text encoder of this base; "
+                "read them onto the base they were trained on."
             )
         for name, value in weights.items():
             mine[name].copy_(value)
