@@ -59,7 +59,8 @@ class TextBoost(WordWithLora):
         num_augmentations: transformed pictures, made once (ours: 64, for cost; the
             released code makes another for every sample).
         knowledge_preservation: lambda (released code: 0.1); 0: none.
-        knowledge_batch_size: general captions a step (released code: 8).
+        knowledge_batch_size: general captions a step (ours: 4; released code: as many
+            as pictures, 8).
         snr_weighting: whether t is drawn with p_t (paper), or uniformly (what the
             released code does, whatever its switch says).
         causality_preserved: whether LoRA acts from the new word on only
@@ -104,7 +105,7 @@ class TextBoost(WordWithLora):
         augmentation_probability: float = 0.8,
         num_augmentations: int = 64,
         knowledge_preservation: float = 0.1,
-        knowledge_batch_size: int = 8,
+        knowledge_batch_size: int = 4,
         snr_weighting: bool = True,
         causality_preserved: bool = False,
         picture: int | None = None,
