@@ -1,13 +1,13 @@
 """The command line: python -m perso_lite tour, personalize, generate and others."""
 
-import argparse
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from perso_lite._lazy import import_quietly
-from perso_lite.errors import PersoError
+from perso_lite.commands.options import LARGEST_SEED, Parser, finite, whole
+from perso_lite.errors import PersoError, shortened
 
 # commands with a parser of their own
 FORWARDED = {"pretrain": "commands.pretrain", "evaluate": "commands.evaluate"}
@@ -18,24 +18,37 @@ def main(argv: list[str] | None = None) -> int:
 
     0 after success, 2 after anything the user can put right, 130 after Ctrl-C.
     """
-    arguments = sys.argv[1:] if argv is None else argv
     try:
-        if arguments and arguments[0] in FORWARDED:
-            import_quietly(FORWARDED[arguments[0]]).main(arguments[1:])
-            return 0
-        options = vars(parser().parse_args(arguments))
-        run = options.pop("run")
         with warnings.catch_warnings():
             # a warning is for the user here: its sentence, not its place in the code
             warnings.showwarning = lambda message, *_, **__: tell(message)
-            run(**options)
+            _run(sys.argv[1:] if argv is None else argv)
+        return 0
     except PersoError as reason:
-        tell(reason)
-        return 2
+        code, said = 2, str(reason)
+    except OSError as reason:  # a full disk, say, or a file without permission
+        way = "Check that it may be read or written, and that the disk has space."
+        code, said = 2, f"{shortened(reason)}. {way}"
     except KeyboardInterrupt as reason:
-        tell(str(reason) or "Interrupted.")
-        return 130
-    return 0
+        code, said = 130, str(reason) or "Interrupted."
+    tell(said)  # not above: now progress bars are gone with what raised
+    return code
+
+
+def _run(arguments: list[str]) -> None:
+    """Run one command, or a command with a parser of its own."""
+    for text in arguments:
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise PersoError(
+                f"The argument {shortened(ascii(text))} is not UTF-8 text: type it "
+                "again, or rename the file, in letters that this system can read."
+            )
+    if arguments and arguments[0] in FORWARDED:
+        import_quietly(FORWARDED[arguments[0]]).main(arguments[1:])
+        return
+    options = vars(parser().parse_args(arguments))
+    run = options.pop("run")
+    run(**options)
 
 
 def tell(message: object) -> None:
@@ -43,14 +56,14 @@ def tell(message: object) -> None:
     print(f"perso_lite: {message}", file=sys.stderr)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """All commands and their options."""
-    top = argparse.ArgumentParser("python -m perso_lite", description=__doc__)
+    top = Parser("python -m perso_lite", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     tour = commands.add_parser("tour", help="teach the shipped model a shipped toy")
     tour.add_argument("--concept", help="a shipped concept (dotty-teddy)")
-    tour.add_argument("--steps", type=positive, default=100)
+    tour.add_argument("--steps", type=whole(1), default=100)
     tour.add_argument("--method", default="perfusion")
     tour.add_argument("--out", type=Path, default=Path("tour"), help="folder")
     tour.set_defaults(run=later("commands.tour", "tour"))
@@ -59,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     learn.add_argument("pictures", help="folder of pictures, or a shipped concept")
     learn.add_argument("--class-word", help="the everyday word, for example cat")
     learn.add_argument("--out", type=Path, required=True, help=".safetensors file")
-    learn.add_argument("--steps", type=positive, default=300)
+    learn.add_argument("--steps", type=whole(1), default=300)
     # the one that any base can do without preparation
     learn.add_argument("--method", default="textual-inversion")
     learn.set_defaults(run=later("commands.personalize", "personalize"))
@@ -69,9 +82,13 @@ def parser() -> argparse.ArgumentParser:
             "--placeholder-token", help="the new word; default: like the file, <file>"
         )
         command.add_argument(
-            "--num-vectors", type=positive, help="of the word (textual-inversion: 1)"
+            "--initializer-token",
+            help="the word to start from, one token; default: the (last) class word",
         )
-        command.add_argument("--seed", type=int, default=0)
+        command.add_argument(
+            "--num-vectors", type=whole(1), help="of the word (textual-inversion: 1)"
+        )
+        command.add_argument("--seed", type=whole(0, LARGEST_SEED), default=0)
         command.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
         command.add_argument("--base", help="folder or hub id; default: the shipped")
 
@@ -84,9 +101,10 @@ def parser() -> argparse.ArgumentParser:
     )
     draw.add_argument("--prompt", action="append", required=True)
     draw.add_argument("--out", type=Path, required=True, help="folder")
-    draw.add_argument("--seeds", type=int, nargs="+", default=[0])
-    draw.add_argument("--steps", type=positive, default=25)
-    draw.add_argument("--guidance", type=float, default=5.0)
+    seed = whole(0, LARGEST_SEED)
+    draw.add_argument("--seeds", type=seed, nargs="+", default=[0])
+    draw.add_argument("--steps", type=whole(1), default=25)
+    draw.add_argument("--guidance", type=finite(), default=5.0)
     draw.add_argument("--base", help="folder or hub id; default: the shipped")
     draw.set_defaults(run=later("commands.generate", "draw"))
 
@@ -114,14 +132,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def add_training_options(command: argparse.ArgumentParser) -> None:
+def add_training_options(command: Parser) -> None:
     """Options of `fit`, and of the pictures it gets; all off by default."""
     add = command.add_argument
     add("--flips", action="store_true", help="train on mirrored pictures, too")
-    add("--crops", type=natural, default=0, help="random crops to add for each picture")
+    add(
+        "--crops", type=whole(0), default=0, help="random crops to add for each picture"
+    )
     add(
         "--gradient-accumulation",
-        type=positive,
+        type=whole(1),
         default=1,
         help="batches for each step",
     )
@@ -130,7 +150,7 @@ def add_training_options(command: argparse.ArgumentParser) -> None:
         choices=("constant", "linear", "cosine"),
         default="constant",
     )
-    add("--warmup-steps", type=natural, default=0, help="of the learning rate, from 0")
+    add("--warmup-steps", type=whole(0), default=0, help="of the learning rate, from 0")
     add("--learnable-property", choices=("object", "style"), default="object")
     add(
         "--auto-mask",
@@ -142,20 +162,6 @@ def add_training_options(command: argparse.ArgumentParser) -> None:
 def later(module: str, function: str) -> Callable[..., None]:
     """A command whose module is imported when it runs, so that --help is quick."""
     return lambda **options: getattr(import_quietly(module), function)(**options)
-
-
-def positive(text: str) -> int:
-    """Parse a number of at least one."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
-def natural(text: str) -> int:
-    """Parse a number of at least zero."""
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{number} is less than 0")
-    return number
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ loads any other Stable Diffusion 1.x or 2.x; the rest of the code stays the same
 
 import difflib
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,15 +14,16 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, shortened
 from perso_lite.files import DATA_FOLDER, restore_earlier
 
 BASE_FOLDER = DATA_FOLDER / "base"
 SAMPLED = 64  # numbers of each weight tensor that a fingerprint looks at (ours)
+LONGEST_PROMPT = 10_000  # characters (ours): the tokenizer reads all, the base few
 
 
 def load_base(
@@ -44,38 +46,72 @@ def load_base(
         PersoError: the pipeline cannot be loaded, or is not a plain text-to-image
             Stable Diffusion 1.x or 2.x.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _present_device(device)
     if dtype is None:
-        on_gpu = torch.device(device).type == "cuda"
-        dtype = torch.float16 if on_gpu else torch.float32
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
 
     source = str(path_or_id or BASE_FOLDER)
     restore_earlier(source)
-    if path_or_id is None and not BASE_FOLDER.is_dir():
+    if path_or_id is None and not os.path.isdir(BASE_FOLDER):
         raise PersoError(
             f"The shipped base is not at {BASE_FOLDER}. Install from a clone with "
             "`pip install -e .`, or make a base with `python -m perso_lite pretrain`."
         )
     # progress bars for downloads only: a folder is read too fast to need them
-    bars = quiet() if Path(source).is_dir() else nullcontext()
+    bars = quiet() if os.path.isdir(source) else nullcontext()
     try:
         with bars:
             base = StableDiffusionPipeline.from_pretrained(
-                source, safety_checker=None, requires_safety_checker=False
+                source,
+                safety_checker=None,
+                requires_safety_checker=False,
+                use_safetensors=True,
             )
-    except (OSError, ValueError, TypeError, KeyError) as reason:
-        raise PersoError(
-            f"No Stable Diffusion pipeline could be loaded from {source} ({reason}). "
-            "Give a folder that holds model_index.json, or a hub id while the network "
-            "is up."
-        ) from reason
-    _check_kind(base, source)
+            _check_kind(base, source)
+    except PersoError:
+        raise
+    except Exception as reason:  # whatever a damaged folder may cause
+        raise _not_loaded(source, reason) from reason
     base.set_progress_bar_config(disable=True)
     for part in parts(base):
         # the models' own .to() prints warnings that do not apply here
         nn.Module.to(part, device, dtype).eval().requires_grad_(False)
     return base
+
+
+def _present_device(device: str | torch.device | None) -> torch.device:
+    """The device by its name, or the best there is.
+
+    Raises:
+        PersoError: this computer has no such device.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, ValueError) as reason:
+        present = "cpu and cuda" if torch.cuda.is_available() else "cpu alone"
+        raise PersoError(
+            f"The device {device} cannot be used ({shortened(reason)}); this computer "
+            f"has {present}."
+        ) from reason
+
+
+def _not_loaded(source: str, reason: Exception) -> PersoError:
+    """Why no pipeline was loaded from a folder or hub id."""
+    folder = Path(source) if os.path.isdir(source) else None
+    if folder and any(folder.glob("*/*.bin")) and not any(folder.glob("*/*.safet*")):
+        return PersoError(
+            f"{source} has its weights in .bin files, which can run code when they are "
+            "opened; only .safetensors are read here. Where you trust them, convert: "
+            "StableDiffusionPipeline.from_pretrained(folder, use_safetensors=False)"
+            '.save_pretrained("converted").'
+        )
+    return PersoError(
+        f"No Stable Diffusion pipeline could be loaded from {source} "
+        f"({shortened(reason)}). Give a folder that holds model_index.json and "
+        ".safetensors weights, or a hub id while the network is up."
+    )
 
 
 @contextmanager
@@ -93,6 +129,13 @@ def quiet() -> Iterator[None]:
 
 
 def _check_kind(base: StableDiffusionPipeline, source: str) -> None:
+    wanted = (CLIPTextModel, UNet2DConditionModel, AutoencoderKL)
+    for part, kind in zip(parts(base), wanted, strict=True):
+        if not isinstance(part, kind):
+            raise PersoError(
+                f"{source} is not a plain text-to-image Stable Diffusion 1.x or 2.x: "
+                f"it has a {type(part).__name__} where a {kind.__name__} was expected."
+            )
     width_read = base.unet.config.cross_attention_dim
     width_written = base.text_encoder.config.hidden_size
     latent_channels = base.vae.config.latent_channels
@@ -119,7 +162,7 @@ def picture_size(base: StableDiffusionPipeline) -> int:
 def base_name(base: StableDiffusionPipeline) -> str:
     """The base's name for a file: its hub id, or its folder's name without the path."""
     name = str(base.name_or_path)
-    return Path(name).name if Path(name).exists() else name
+    return Path(name).name if os.path.exists(name) else name
 
 
 def fingerprint(base: StableDiffusionPipeline) -> str:
@@ -219,9 +262,17 @@ def check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:
     """Refuse to lose a learned word at the end of a prompt (others get a warning).
 
     Raises:
-        PersoError: a prompt is so long that one would be cut off.
+        PersoError: a prompt is so long that one would be cut off, or that it takes long
+            to find out.
     """
     tokenizer = base.tokenizer
+    for prompt in prompts:
+        if len(prompt) > LONGEST_PROMPT:
+            raise PersoError(
+                f'A prompt has {len(prompt):,} characters ("{shortened(prompt, 60)}"), '
+                f"but this base reads {tokenizer.model_max_length - 2} tokens of it. "
+                "Shorten it to a sentence."
+            )
     read = tokenizer.model_max_length - 1  # and the end token
     texts = base.maybe_convert_prompt(prompts, tokenizer)
     for ids in tokenizer(texts, verbose=False).input_ids:

@@ -6,7 +6,6 @@ steps done.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 import torch
 from diffusers.optimization import get_scheduler
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from perso_lite.concepts import Concept
-from perso_lite.errors import PersoError, check_finite, check_whole
-from perso_lite.files import read_tensors, write_tensors
+from perso_lite.errors import PersoError, check_finite, check_whole, shortened
+from perso_lite.files import parse_json, read_tensors, write_tensors
 from perso_lite.method import Method
 
 SCHEDULES = ("constant", "linear", "cosine")  # of the learning rate
@@ -191,7 +191,8 @@ def load_checkpoint(
                 f"{header.get(key)}, yours is {mine[key]}. Use the settings it was "
                 "started with, or start afresh without resume."
             )
-    earlier = DEFAULTS | json.loads(header["perso_lite.training"])
+    source = f"The entry training in the header of {path}"
+    earlier = DEFAULTS | parse_json(header.get("perso_lite.training", ""), dict, source)
     changed = [key for key in record if earlier.get(key) != record[key]]
     if changed and not allow_changes:
         was, now = ({k: d.get(k) for k in changed} for d in (earlier, record))
@@ -200,6 +201,24 @@ def load_checkpoint(
             f"{_listed(now)}. Give what it was begun with, or, if this is wanted, say "
             "allow_changes=True."
         )
+    try:
+        _take_up(tensors, method, optimizer, generator)
+        check_whole("steps", earlier.get("steps"), 0)
+    except Exception as reason:  # whatever tensors of other shapes may cause
+        raise PersoError(
+            f"{path} holds no state that this training can go on from "
+            f"({shortened(reason)}). Start afresh without resume."
+        ) from reason
+    return earlier["steps"]
+
+
+def _take_up(
+    tensors: dict[str, Tensor],
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    """Give the tensors of a checkpoint to method, optimizer and generator."""
     saved = optimizer.state_dict()
     for key, value in tensors.items():
         if key.startswith("fit.optimizer."):
@@ -211,7 +230,6 @@ def load_checkpoint(
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     )
     generator.set_state(tensors["fit.generator"])
-    return earlier["steps"]
 
 
 def _listed(record: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@
 reads a folder of the user's own, whatever the camera or the drawing program made of it.
 """
 
-import json
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,14 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER
+from perso_lite.errors import PersoError, shortened
+from perso_lite.files import (
+    DATA_FOLDER,
+    existing_file,
+    parse_json,
+    read_json,
+    read_text,
+)
 
 CONCEPTS_FOLDER = DATA_FOLDER / "concepts"
 LARGEST_SIDE = 1024  # in pixels; larger pictures are reduced to this
@@ -138,14 +144,14 @@ def load_concept(name_or_folder: str | Path, class_word: str | None = None) -> C
             `metadata.jsonl`, or no picture that can be read.
     """
     folder = Path(name_or_folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         folder = CONCEPTS_FOLDER / name_or_folder
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise PersoError(
             f"{name_or_folder} is neither a folder nor a shipped concept. Give a "
             f"folder of pictures, or one of: {', '.join(shipped_concepts()) or 'none'}."
         )
-    if (folder / "concept.json").is_file():
+    if os.path.exists(folder / "concept.json"):
         return _load_described(folder, class_word)
     if not class_word:
         raise PersoError(
@@ -157,24 +163,38 @@ def load_concept(name_or_folder: str | Path, class_word: str | None = None) -> C
 
 def _load_described(folder: Path, class_word: str | None) -> Concept:
     """Read a folder that `concept.json` describes."""
+    path = folder / "concept.json"
+    described = read_json(path, dict)
     try:
-        described = json.loads((folder / "concept.json").read_text("utf-8"))
+        listed = list(described["pictures"])
         pictures = [
-            (folder / picture["file"], folder / picture["mask"])
-            for picture in described["pictures"]
+            (folder / entry["file"], folder / entry["mask"]) for entry in listed
         ]
-        captions = [picture["caption"] for picture in described["pictures"]]
-        name, token = described["name"], described["placeholder_token"]
-        word = class_word or described["class_word"]
-    except (ValueError, KeyError, TypeError) as reason:
+        captions = [_text(entry["caption"]) for entry in listed]
+        name, token = (_text(described[key]) for key in ("name", "placeholder_token"))
+        word = _text(class_word or described["class_word"])
+    except (KeyError, TypeError) as reason:
         raise PersoError(
-            f"{folder / 'concept.json'} cannot be read ({reason!r}); repair it, or "
+            f"{path} cannot be read as a concept ({_because(reason)}): repair it, or "
             "remove it to load the folder's pictures as they are."
         ) from reason
     images, masks, kept = _open_all(folder, pictures)
     captions = [captions[index] for index in kept]
     truth = described.get("truth")
     return Concept(name, word, images, masks, captions, token, truth)
+
+
+def _because(reason: KeyError | TypeError) -> str:
+    """Why a JSON object is not what it should be."""
+    missing = isinstance(reason, KeyError)
+    return f"{reason} is missing" if missing else shortened(reason)
+
+
+def _text(value: object) -> str:
+    """A text from a JSON file, and nothing else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{shortened(value, 40)} is no text")
+    return value
 
 
 def _load_folder(folder: Path, class_word: str) -> Concept:
@@ -184,16 +204,13 @@ def _load_folder(folder: Path, class_word: str) -> Concept:
         for suffix, format_name in Image.registered_extensions().items()
         if format_name in Image.OPEN
     }
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file()
-        and not path.name.startswith(".")
-        and path.suffix.lower() in openable | UNREADABLE_SUFFIXES
+    files = sorted(path for path in _files_in(folder) if path.name[0] != ".")
+    pictures = _with_masks(
+        folder,
+        [f for f in files if f.suffix.lower() in openable | UNREADABLE_SUFFIXES],
     )
-    pictures = _with_masks(folder, files)
     texts = _read_metadata(folder / "metadata.jsonl")
-    unread = [path.name for path in folder.glob("*") if path.name in OTHER_CAPTIONS
+    unread = [path.name for path in files if path.name in OTHER_CAPTIONS
               or (path.suffix.lower() == ".txt" and path.stem in
                   {picture.stem for picture, _ in pictures})]  # fmt: skip
     if unread and not texts:
@@ -206,6 +223,17 @@ def _load_folder(folder: Path, class_word: str) -> Concept:
     captions = [texts.get(pictures[index][0].name, "") for index in kept]
     name = folder.resolve().name
     return Concept(name, class_word, images, masks, captions if texts else None)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files in a folder, without its sub-folders."""
+    try:
+        return [path for path in folder.iterdir() if os.path.isfile(path)]
+    except OSError as reason:
+        raise PersoError(
+            f"{folder} cannot be read ({reason.strerror}); choose a folder whose "
+            "contents you may read."
+        ) from reason
 
 
 def _with_masks(folder: Path, files: list[Path]) -> list[tuple[Path, Path | None]]:
@@ -225,7 +253,7 @@ def _with_masks(folder: Path, files: list[Path]) -> list[tuple[Path, Path | None
         names = (path.name.lower(), path.stem.lower())
         mask = next((masks.pop(name) for name in names if name in masks), None)
         found.append((path, mask))
-    if masks:
+    if masks and pictures:  # else there is more to say
         left = ", ".join(sorted(path.name for path in masks.values()))
         warnings.warn(
             f"In {folder} there is no picture for {left}: a mask is named like its "
@@ -237,40 +265,48 @@ def _with_masks(folder: Path, files: list[Path]) -> list[tuple[Path, Path | None
 
 def _read_metadata(path: Path) -> dict[str, str]:
     """Captions by file name, from an ImageFolder's `metadata.jsonl`."""
-    if not path.is_file():
+    if not os.path.exists(path):
         return {}
-    try:
-        text = path.read_text("utf-8-sig")  # some editors write a byte-order mark
-        lines = [line for line in text.splitlines() if line.strip()]
-        entries = [json.loads(line) for line in lines]
-        return {entry["file_name"]: str(entry.get("text", "")) for entry in entries}
-    except (ValueError, KeyError, TypeError, AttributeError) as reason:
-        raise PersoError(
-            f"{path} cannot be read ({reason!r}): every line must be a JSON object "
-            'such as {"file_name": "cat.jpg", "text": "a photo of a <toy>"}.'
-        ) from reason
+    texts = {}
+    lines = read_text(path).split("\n")  # a JSON text may hold other line ends
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        entry = parse_json(line, dict, f"Line {number} of {path}")
+        try:
+            texts[_text(entry["file_name"])] = _text(entry.get("text") or "")
+        except (KeyError, TypeError) as reason:
+            raise PersoError(
+                f"Line {number} of {path} cannot be read as a caption "
+                f"({_because(reason)}): it must be like "
+                '{"file_name": "cat.jpg", "text": "a photo of a <toy>"}.'
+            ) from reason
+    return texts
 
 
 def _open_all(
     folder: Path, pictures: list[tuple[Path, Path | None]]
 ) -> tuple[list[Image.Image], list[Image.Image | None], list[int]]:
     """Open the readable pictures: images, masks, and their indices in `pictures`."""
-    images, masks, kept = [], [], []
+    images, masks, kept, refused = [], [], [], []
     for index, (path, mask_path) in enumerate(pictures):
         try:
             image, mask = open_picture(path, mask_path)
         except PersoError as reason:
-            warnings.warn(f"{reason} It is left out.", stacklevel=4)
+            refused.append(reason)
             continue
         images.append(image)
         masks.append(mask)
         kept.append(index)
     if not images:
+        tried = f"{len(pictures)} tried, none in sub-folders, without an extension or "
+        first = f"; the first: {shortened(refused[0])}" if refused else ""
         raise PersoError(
-            f"There is no readable picture in {folder} ({len(pictures)} tried, none in "
-            "sub-folders, without an extension or named ..._mask). Put 3 to 6 pictures "
-            "of the concept there, for example as PNG or JPEG."
+            f"There is no readable picture in {folder} ({tried}named ..._mask{first}). "
+            "Put 3 to 6 pictures of the concept there, for example as PNG or JPEG."
         )
+    for reason in refused:
+        warnings.warn(f"{reason} It is left out.", stacklevel=4)
     return images, masks, kept
 
 
@@ -305,6 +341,7 @@ def _as_mask(image: Image.Image) -> Image.Image:
 
 def _open(path: Path) -> Image.Image:
     """Decode one file: upright, 8 bits per channel, not needlessly large."""
+    existing_file(path)
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels and refuses from 179
@@ -326,8 +363,8 @@ def _open(path: Path) -> Image.Image:
     # a damaged file can make Pillow's decoders raise anything
     except Exception as reason:
         raise PersoError(
-            f"{path} cannot be read as a picture ({reason}); save it again as PNG or "
-            "JPEG."
+            f"{path} cannot be read as a picture ({shortened(reason)}); save it again "
+            "as PNG or JPEG."
         ) from reason
 
 

@@ -9,8 +9,30 @@ from typing import Any
 class PersoError(ValueError):
     """Says in a sentence what was wrong, what was expected and what to do.
 
-    The command line prints the sentence and exits with code 2, without a traceback.
+    The command line prints the sentence and exits with code 2, without a traceback. It
+    is one line of less than 400 characters: of a longer one, with a whole prompt or a
+    long path in it, the middle is left out.
     """
+
+    def __init__(self, message: str):
+        super().__init__(shortened(message, 390))
+
+
+def shortened(text: object, most: int = 120) -> str:
+    """A text in one line of at most `most` characters, without its middle if longer.
+
+    So is every word in it that takes more than two fifths of them, such as a path. The
+    ends are kept: a message says there what to do, and a path its file.
+    """
+    part = most // 5
+    words = (
+        word if len(word) <= 2 * part else f"{word[:part]}...{word[-part:]}"
+        for word in str(text).split()
+    )
+    line = " ".join(words)
+    if len(line) <= most:
+        return line
+    return f"{line[: most - 2 * part - 5]} ... {line[-2 * part :]}"
 
 
 def check_finite(name: str, value: Real, least: float = -math.inf) -> None:

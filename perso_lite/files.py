@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, shortened
 
 DATA_FOLDER = Path(__file__).resolve().parents[1] / "data"
 HASH_KEY = "perso_lite.sha256"
@@ -48,6 +48,10 @@ def _not_writable(path: Path, reason: OSError) -> PersoError:
     )
 
 
+# os.path, and not Path, finds out what there is: it says no where a name is too long or
+# a folder may not be read, and raises nothing.
+
+
 def _target(path: str | Path) -> Path:
     """Where to write: a link is followed, a device or pipe is refused.
 
@@ -55,9 +59,10 @@ def _target(path: str | Path) -> Path:
         PersoError: `path` is neither a file nor a folder, nor new.
     """
     path = Path(path)
-    if path.is_symlink():
-        path = path.resolve()
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
+    known = os.path.isfile(path) or os.path.isdir(path)
+    if os.path.exists(path) and not known:
         raise PersoError(
             f"{path} is a device or a pipe, which a file would replace; give the name "
             "of a file."
@@ -101,8 +106,8 @@ def write_atomically(path: str | Path, payload: bytes) -> None:
         raise _not_writable(path, reason) from reason
     finally:
         # after a success it is renamed already; after a failure it is half a file
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 @contextmanager
@@ -114,14 +119,17 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
 
     Yields:
         An empty folder to fill. It is renamed to `folder` at the end.
+
+    Raises:
+        PersoError: it cannot be written, or the disk is full.
     """
     folder = _target(folder)
     partial, earlier = _beside(folder), _beside(folder, "earlier")
-    _remove_abandoned(folder)
-    partial.mkdir(parents=True)
     try:
+        _remove_abandoned(folder)
+        partial.mkdir(parents=True)
         yield partial
-        if folder.exists():
+        if os.path.exists(folder):
             folder.replace(earlier)  # a full folder cannot be replaced in one step
         try:
             partial.replace(folder)
@@ -129,6 +137,8 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
             if earlier.exists():
                 earlier.replace(folder)
             raise
+    except OSError as reason:
+        raise _not_writable(folder, reason) from reason
     finally:
         for rest in (partial, earlier):
             shutil.rmtree(rest, ignore_errors=True)
@@ -141,28 +151,101 @@ def restore_earlier(folder: str | Path) -> None:
     one is whole, under another name.
     """
     folder = Path(folder)
-    if not folder.exists():
+    if not os.path.exists(folder):
         for earlier in sorted(folder.parent.glob(f".{folder.name}.*.earlier"))[:1]:
             earlier.replace(folder)
 
 
 def check_writable(path: str | Path) -> None:
-    """Check before a long training that its result can be written.
+    """Check before a long training or drawing that its result can be written.
+
+    Nothing is left there, and folders that are missing are made later.
 
     Raises:
         PersoError: `path` is a folder, a device or a pipe, or its parent cannot be made
             or written to.
     """
     path = _target(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise PersoError(f"{path} is a folder; give the name of a file inside it.")
     probe = _beside(path)
+    new = [place for place in path.parents if not os.path.exists(place)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as reason:
         raise _not_writable(path, reason) from reason
+    finally:
+        for place in new:  # the innermost first
+            with suppress(OSError):
+                place.rmdir()
+
+
+def existing_file(path: str | Path) -> Path:
+    """The path of a file to read; a device or pipe, which has no end, is refused.
+
+    Raises:
+        PersoError: there is no such file.
+    """
+    if os.path.isfile(path):
+        return Path(path)
+    kind = "a folder" if os.path.isdir(path) else "a device or a pipe"
+    raise PersoError(
+        f"{path} is {kind}; give the name of a file."
+        if os.path.exists(path)
+        else f"There is no file {path}; check the name and the folder."
+    )
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        PersoError: there is no such file, or it is not such a text.
+    """
+    path = existing_file(path)
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as reason:
+        raise PersoError(
+            f"{path} cannot be read as text ({shortened(reason)}); save it as UTF-8, "
+            "in a place that you may read."
+        ) from reason
+
+
+def parse_json(text: str, kind: type, source: object) -> Any:
+    """The list or object that a JSON text holds.
+
+    Args:
+        text: to parse.
+        kind: list or dict.
+        source: where it is from, for the message.
+
+    Raises:
+        PersoError: it holds anything else, or is nested too deep.
+    """
+    wanted = "an object {...}" if kind is dict else "a list [...]"
+    try:
+        content = json.loads(text)
+        if isinstance(content, kind):
+            return content
+        reason: object = f"it holds a {type(content).__name__}"
+    except (ValueError, RecursionError) as error:
+        reason = error
+    raise PersoError(
+        f"{source} cannot be read as JSON ({shortened(reason)}), but {wanted} is "
+        "needed there. Repair it, or take an untouched copy."
+    )
+
+
+def read_json(path: str | Path, kind: type) -> Any:
+    """Read a JSON file that holds a list or an object, which `kind` says.
+
+    Raises:
+        PersoError: there is no such file, or it holds anything else.
+    """
+    return parse_json(read_text(path), kind, path)
 
 
 def write_tensors(
@@ -198,17 +281,16 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
     Raises:
         PersoError: there is no such file, or it is not a whole safetensors file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PersoError(f"There is no file {path}; check the name and the folder.")
+    path = existing_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
-    except (SafetensorError, OSError) as reason:
+    except Exception as reason:  # whatever a damaged or hostile file may cause
         raise PersoError(
-            f"{path} is not a whole safetensors file ({reason}); it was probably cut "
-            "short while being copied. Copy it again or train the concept again."
+            f"{path} is not a whole safetensors file ({shortened(reason)}); it was "
+            "probably cut short while being copied. Copy it again or train the concept "
+            "again."
         ) from reason
 
 
@@ -245,9 +327,7 @@ def read_pickled(path: str | Path) -> Any:
     Raises:
         PersoError: there is no such file, or it holds anything else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PersoError(f"There is no file {path}; check the name and the folder.")
+    path = existing_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:  # whatever a damaged or hostile file may cause

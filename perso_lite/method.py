@@ -27,7 +27,7 @@ from perso_lite.concepts import STYLE_TEMPLATES, TEMPLATES, Concept
 from perso_lite.conditioning.new_words import as_read, token_names
 from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, check_whole
 from perso_lite.files import write_tensors
 
 FORMAT_VERSION = "1"
@@ -97,8 +97,8 @@ class Method(nn.Module):
         num_vectors: how many token vectors the word is made of.
 
     Raises:
-        PersoError: a placeholder the tokenizer would misread or already knows, or no
-            class word.
+        PersoError: a placeholder the tokenizer would misread or already knows, no
+            class word, or more vectors than the base reads of a prompt.
     """
 
     name: ClassVar[str]
@@ -118,6 +118,8 @@ class Method(nn.Module):
         placeholder_token: str,
         num_vectors: int = 1,
     ):
+        read = base.tokenizer.model_max_length - 2  # beside the start and the end
+        check_whole("num_vectors", num_vectors, 1, read)
         check_placeholder(base.tokenizer, placeholder_token, num_vectors)
         if not class_word.split():
             raise PersoError(

@@ -17,6 +17,7 @@ from perso_lite.attention.layers import Layers
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.record import record_attention
 from perso_lite.base import encode_prompts
+from perso_lite.errors import PersoError
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +110,13 @@ def word_grounding(
 
     Raises:
         PersoError: a word is not in its picture's prompt, the layers do not exist, or
-            there are more masks than pictures.
+            there are more masks than pictures, or not as many words as masks.
     """
     words = [words] * len(masks) if isinstance(words, str) else words
+    if len(words) != len(masks):
+        raise PersoError(
+            f"There are {len(words)} words but {len(masks)} masks: give one word for "
+            "each, or one as a string for all pictures."
+        )
     heat = [maps.word(word, i, layers=layers) for i, word in enumerate(words)]
     return attention_against_mask(torch.stack(heat), masks)

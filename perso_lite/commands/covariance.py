@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from perso_lite.base import load_base
-from perso_lite.errors import PersoError
-from perso_lite.methods.perfusion.covariance import estimate_covariance
+from perso_lite.files import check_writable, read_text
+from perso_lite.methods.perfusion import covariance
 
 
 def estimate(captions: Path, base: str) -> None:
@@ -18,12 +18,7 @@ def estimate(captions: Path, base: str) -> None:
         PersoError: the file cannot be read, has too few captions, or nothing can be
             written.
     """
-    try:
-        lines = captions.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as reason:
-        raise PersoError(
-            f"{captions} cannot be read ({reason}); give a text file with one "
-            "caption a line."
-        ) from reason
+    lines = read_text(captions).splitlines()
     texts = [line.strip() for line in lines if line.strip()]
-    print(estimate_covariance(load_base(base), texts).save())
+    check_writable(covariance.COVARIANCE_FOLDER / "new.safetensors")
+    print(covariance.estimate_covariance(load_base(base), texts).save())

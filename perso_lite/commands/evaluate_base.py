@@ -20,12 +20,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
-from perso_lite.commands.options import drawing_options, measuring_parser
+from perso_lite.commands.options import drawing_options, measuring_parser, whole
 from perso_lite.evaluation.bootstrap import bootstrap_interval
 from perso_lite.evaluation.ground_truth import only_requested, truth_of
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, Judges, load_judges
 from perso_lite.evaluation.metrics import read_attributes
 from perso_lite.evaluation.prompts import base_prompts
+from perso_lite.files import check_writable, write_atomically
 from perso_lite.pretrain.judge_measuring import first_of_each
 from perso_lite.pretrain.pictures import VIEWS, subject_scene
 from perso_lite.pretrain.unet import save_sheet
@@ -150,8 +151,8 @@ def through_autoencoder(base: StableDiffusionPipeline, pictures: Tensor) -> Tens
 def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]:
     """The table, row by row, and the drawn pictures."""
     entries = load_entries(options.prompts)
+    base, judges = loaded_base(options.base), load_judges()
     drawn = draw_all([e["prompt"] for e in entries], options)
-    judges = load_judges()
     painted, _ = render([e["scene"] for e in entries], drawn.shape[-1])
     painted = painted.clamp(0, 1)
     table: dict[str, dict] = defaultdict(dict)
@@ -161,7 +162,7 @@ def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]
         table[row]["drawn"] = bootstrap_interval(values, groups=prompts)
     for row, values in rows_of(judges, painted, entries).items():
         table[row]["true renders"] = values.mean().item()
-    passed = through_autoencoder(loaded_base(options.base), painted)
+    passed = through_autoencoder(base, painted)
     for row, values in rows_of(judges, passed, entries).items():
         table[row]["through the autoencoder"] = values.mean().item()
     return table, drawn
@@ -170,12 +171,13 @@ def evaluate_base(options: argparse.Namespace) -> tuple[dict[str, dict], Tensor]
 def main(argv: list[str] | None = None) -> None:
     """Print a table, and write it as JSON beside a sheet of the first pictures."""
     p = measuring_parser("base", __doc__, "evaluation", seeds=2, steps=20)
-    p.add_argument("--prompts", type=int, default=1000, help="the first so many")
-    p.add_argument("--processes", type=int, default=1, help="that draw, on a CPU")
+    p.add_argument("--prompts", type=whole(1), default=1000, help="the first so many")
+    p.add_argument("--processes", type=whole(1), default=1, help="that draw, on a CPU")
     options = p.parse_args(argv)
+    check_writable(options.out / "base.json")
     table, drawn = evaluate_base(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "base.json").write_text(json.dumps(table, indent=1) + "\n")
+    text = json.dumps(table, indent=1) + "\n"
+    write_atomically(options.out / "base.json", text.encode())
     save_sheet(drawn[:96], options.out / "base.png", columns=12)
     print(f"{'asked for':<28}{'n':>5}  {'drawn':<24}{'true':>8}{'decoded':>9}")
     for name, row in table.items():

@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from perso_lite.base import load_base, picture_size
-from perso_lite.commands.options import drawing_options, measuring_parser
+from perso_lite.commands.options import drawing_options, measuring_parser, whole
 from perso_lite.concepts import load_concept
 from perso_lite.evaluation.bootstrap import bootstrap_interval
 from perso_lite.evaluation.judges import load_judges
@@ -24,6 +24,7 @@ from perso_lite.evaluation.scores import (
     oracle_scores,
     score_concept,
 )
+from perso_lite.files import check_writable, write_atomically
 from perso_lite.methods import METHODS, method_named
 from perso_lite.training import fit
 
@@ -33,17 +34,17 @@ SCORES = ("instance", "instance_masked", "clip_image", "clip_image_masked",
 
 def evaluate_methods(options: argparse.Namespace) -> dict[str, list[ConceptScores]]:
     """Scores of every toy: class prior, each method, oracle, in this order."""
+    kinds = {name: method_named(name) for name in options.methods}
+    concepts = [load_concept(name) for name in options.concepts or toys()]
     base, judges = load_base(options.base), load_judges()
     prompts, seeds = concept_prompts(), list(range(options.seeds))
     drawing = drawing_options(options)
     scores: dict[str, list[ConceptScores]] = {"class prior": []}
     scores |= {name: [] for name in options.methods} | {"oracle": []}
-    for name in tqdm(options.concepts or toys(), desc="concepts"):
-        concept = load_concept(name)
+    for concept in tqdm(concepts, desc="concepts"):
         shared = (judges, concept, prompts, seeds)
         scores["class prior"].append(class_prior_scores(base, *shared, **drawing))
-        for method_name in options.methods:
-            kind = method_named(method_name)
+        for method_name, kind in kinds.items():
             method = kind(base, concept.class_word, concept.placeholder_token)
             for _ in fit(method, concept, options.training_steps):
                 pass
@@ -84,11 +85,12 @@ def main(argv: list[str] | None = None) -> None:
     p = measuring_parser("methods", __doc__, "evaluation", steps=20)
     p.add_argument("--methods", nargs="+", default=list(METHODS))
     p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
-    p.add_argument("--training-steps", type=int, default=250)
+    p.add_argument("--training-steps", type=whole(1), default=250)
     options = p.parse_args(argv)
+    check_writable(options.out / "methods.json")
     table = interval_table(evaluate_methods(options))
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "methods.json").write_text(json.dumps(table, indent=1) + "\n")
+    text = json.dumps(table, indent=1) + "\n"
+    write_atomically(options.out / "methods.json", text.encode())
     print(f"{'':<34}" + "".join(f"{name:>24}" for name in SCORES))
     for row, intervals in table.items():
         cells = [f"{m:.3f} [{a:.3f}, {b:.3f}]" for m, a, b in intervals.values()]

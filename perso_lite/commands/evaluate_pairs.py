@@ -24,7 +24,7 @@ from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import ATTRIBUTES, PICTURE_SIZE, Judges, load_judges
 from perso_lite.evaluation.metrics import instance_similarity, read_attributes
 from perso_lite.evaluation.prompts import toys
-from perso_lite.files import write_atomically
+from perso_lite.files import check_writable, existing_file, write_atomically
 from perso_lite.method import attached
 from perso_lite.methods import load_method
 from perso_lite.methods.perfusion.joint_edit import joint_edit
@@ -213,6 +213,10 @@ def main(argv: list[str] | None = None) -> None:
     p = measuring_parser("pairs", __doc__, "evaluation/pairs.json")
     p.add_argument("--tradeoff", "--front", default="evaluation/tradeoff", type=Path)
     options = p.parse_args(argv)
+    check_writable(options.out)
+    for name in toys():
+        for kind in FILES.values():
+            existing_file(options.tradeoff / f"{name}-{kind}.safetensors")
     base, judges = load_base(options.base), load_judges()
     table: dict[str, list[dict]] = {row: [] for row in ROWS}
     drawing = drawing_options(options, batch_size=20)

@@ -9,9 +9,11 @@ beside the class prior and the oracle.
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -20,8 +22,9 @@ from tqdm.auto import tqdm
 
 from perso_lite.attention.grounding import attention_on_noised, word_grounding
 from perso_lite.base import load_base, picture_size
-from perso_lite.commands.options import drawing_options, measuring_parser
+from perso_lite.commands.options import Parser, drawing_options, measuring_parser
 from perso_lite.concepts import Concept, load_concept
+from perso_lite.errors import PersoError
 from perso_lite.evaluation.judges import Judges, load_judges
 from perso_lite.evaluation.prompts import concept_prompts, toys
 from perso_lite.evaluation.scores import (
@@ -31,7 +34,7 @@ from perso_lite.evaluation.scores import (
     score_concept,
 )
 from perso_lite.figures.pictures import as_images
-from perso_lite.files import write_atomically
+from perso_lite.files import check_writable, read_json, write_atomically
 from perso_lite.method import Method, attached
 from perso_lite.methods import METHODS
 from perso_lite.training import fit
@@ -59,6 +62,7 @@ LOOKED_INTO = (
 CLASS_WORD = ", class word"
 
 Point = tuple[str, list[Method]]  # its name in the results, and the attached methods
+Scores = dict[str, dict[str, list[float]]]  # point -> score -> values
 
 
 def end_points(
@@ -184,7 +188,7 @@ def measured(
     concept: Concept,
     points_of: Points,
     options: argparse.Namespace,
-) -> dict[str, dict[str, list[float]]]:
+) -> Scores:
     """The scores of one concept at one group of points: point -> score -> values.
 
     Args:
@@ -218,25 +222,32 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(
-    options: argparse.Namespace, groups: Mapping[str, Points], result: str
+    options: argparse.Namespace,
+    groups: Mapping[str, Any],
+    result: str,
+    of_concept: Callable[..., Scores] = measured,
 ) -> None:
     """Measure all toys; one JSON file per part, so an interrupted run can continue.
 
-    The groups that are measured for all toys are gathered in `result`.
+    The groups that are measured for all toys are gathered in `result`. `of_concept` is
+    given base, judges, concept, group and options (see `measured`).
     """
-    options.out.mkdir(parents=True, exist_ok=True)
+    names = options.concepts or toys()
+    for name in names:
+        load_concept(name)  # refused now, and not after hours
+    check_writable(options.out / result)
     base, judges = load_base(options.base), load_judges()
     for group in options.groups:
-        for name in tqdm(options.concepts or toys(), desc=group):
+        for name in tqdm(names, desc=group):
             path = options.out / f"{name}-{group}.json"
-            if not path.exists():
+            if not os.path.exists(path):
                 concept = load_concept(name)
-                points = measured(base, judges, concept, groups[group], options)
+                points = of_concept(base, judges, concept, groups[group], options)
                 write_atomically(path, json.dumps(points).encode())
     complete = [
         group
         for group in groups
-        if all((options.out / f"{name}-{group}.json").exists() for name in toys())
+        if all(os.path.exists(options.out / f"{n}-{group}.json") for n in toys())
     ]
     write_atomically(options.out / result, gathered(options.out, complete).encode())
 
@@ -246,17 +257,33 @@ def gathered(folder: Path, groups: Iterable[str] = POINTS) -> str:
     results: dict[str, dict[str, list[list[float]]]] = {}
     for group in groups:
         for name in toys():
-            part = json.loads((folder / f"{name}-{group}.json").read_text())
-            for point, scores in part.items():
+            for point, scores in read_scores(folder / f"{name}-{group}.json").items():
                 for score, values in scores.items():
                     of_point = results.setdefault(point, {}).setdefault(score, [])
                     of_point.append([round(value, 4) for value in values])
     return json.dumps(results) + "\n"
 
 
-def parser(
-    command: str, description: str, groups: Iterable[str]
-) -> argparse.ArgumentParser:
+def read_scores(path: Path) -> dict[str, dict[str, list[float]]]:
+    """The part that was measured of one toy: point -> score -> values.
+
+    Raises:
+        PersoError: there is none, or it is damaged.
+    """
+    part = read_json(path, dict)
+    points = [s for s in part.values() if isinstance(s, dict)]
+    values = [v for scores in points for v in scores.values()]
+    lists = [v for v in values if isinstance(v, list)]
+    numbers = all(isinstance(v, float | int) for values in lists for v in values)
+    if len(points) < len(part) or len(lists) < len(values) or not numbers:
+        raise PersoError(
+            f"{path} does not hold scores of `evaluate tradeoff`. Remove it, and the "
+            "same command measures that part again."
+        )
+    return part
+
+
+def parser(command: str, description: str, groups: Iterable[str]) -> Parser:
     """The command line of `python -m perso_lite evaluate <command>`."""
     p = measuring_parser(command, description, f"evaluation/{command}")
     p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from perso_lite.base import load_base
 from perso_lite.conditioning.new_words import as_read
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, shortened
 from perso_lite.figures.pictures import save_picture
+from perso_lite.files import check_writable
 from perso_lite.method import attached
 from perso_lite.methods import load_method
 from perso_lite.sampling import generate
@@ -44,16 +45,18 @@ def draw(
             f"There are {len(concept)} concepts but {len(names)} placeholder "
             "tokens; give one --placeholder-token for each --concept, or none."
         )
+    check_writable(out / f"00_seed{seeds[0]}.png")
     pipeline = load_base(base)
     methods = [
         load_method(path, pipeline, name)
         for path, name in zip(concept, names, strict=True)
     ]
     tokens = [method.placeholder_token for method in methods]
+    words = " or ".join(tokens)
     for text in prompt:
         if not any(token in as_read(text) for token in tokens):
             raise PersoError(
-                f'The prompt "{text}" does not mention {" or ".join(tokens)}, so the '
+                f'The prompt "{shortened(text)}" does not mention {words}, so the '
                 f'concept would not show. Write for example "a photo of a {tokens[0]}".'
             )
     with attached(pipeline, *methods):

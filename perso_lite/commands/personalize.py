@@ -1,6 +1,7 @@
 """python -m perso_lite personalize: learn a concept from a folder of pictures."""
 
 import inspect
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,7 @@ def learn(
     method: str = "textual-inversion",
     steps: int = 300,
     placeholder_token: str | None = None,
+    initializer_token: str | None = None,
     num_vectors: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -92,6 +94,7 @@ def learn(
         method: a name of `METHODS` or an alias, also with hyphens.
         steps: training steps in total (ours: 300).
         placeholder_token: default: the shipped concept's, or the file's name.
+        initializer_token: the word to start from; default: the method's.
         num_vectors: of the word, for methods with this option.
         seed: of everything random.
         resume: whether to continue from the checkpoint.
@@ -108,16 +111,18 @@ def learn(
     kind = method_named(method)
     check_writable(out)
     file_name = "-".join(out.stem.lower().split())
-    token = placeholder_token or concept.placeholder_token or f"<{file_name}>"
-    chosen = {} if num_vectors is None else {"num_vectors": num_vectors}
-    if chosen.keys() - inspect.signature(kind).parameters.keys():
+    token = concept.placeholder_token or f"<{file_name}>"
+    token = token if placeholder_token is None else placeholder_token
+    chosen = {"initializer_token": initializer_token, "num_vectors": num_vectors}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    for name in chosen.keys() - inspect.signature(kind).parameters.keys():
         raise PersoError(
-            f"--num-vectors is not for {method}: how many vectors its word has "
+            f"--{name.replace('_', '-')} is not for {method}: what its word is made of "
             "is part of the method. Leave the option out."
         )
     learned = kind(base, concept.class_word, token, **chosen)
     checkpoint = out.with_suffix(".checkpoint.safetensors")
-    if resume and not checkpoint.is_file():
+    if resume and not os.path.isfile(checkpoint):
         raise PersoError(
             f"There is no checkpoint {checkpoint} to go on from; leave --resume out to "
             "start afresh."

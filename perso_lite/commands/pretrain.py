@@ -34,8 +34,11 @@ from accelerate.utils import set_seed
 from perso_lite.base import load_base
 from perso_lite.commands import evaluate
 from perso_lite.commands.learned import keep_learned, learned_sheet
+from perso_lite.commands.options import Parser, finite
 from perso_lite.commands.tour import tour
+from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import save_picture
+from perso_lite.files import check_writable
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_measuring import measure_judges
@@ -46,7 +49,7 @@ from perso_lite.pretrain.judge_stages import (
 )
 from perso_lite.pretrain.pictures import scene_of
 from perso_lite.pretrain.prompts import write_prompts
-from perso_lite.pretrain.settings import add_settings, settle
+from perso_lite.pretrain.settings import add_settings, check_settings, settle
 from perso_lite.pretrain.stages import (
     FRESH_SEED,
     export_base,
@@ -113,9 +116,9 @@ def measure(output: Path, scratch: Path) -> None:
     shutil.copy(scratch / "dotty-teddy.png", output.parent / "pictures" / "tour.png")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line of `python -m perso_lite pretrain`."""
-    p = argparse.ArgumentParser(prog="perso_lite pretrain", description=__doc__)
+    p = Parser(prog="python -m perso_lite pretrain", description=__doc__)
     every = (*STAGES, "measure-judges")
     p.add_argument(
         "--stages",
@@ -128,14 +131,30 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--size", type=int, default=128, choices=(64, 128))
     add_settings(p)
     p.add_argument("--start-from", help="a base whose weights stages begin with")
-    p.add_argument("--sample-minutes", type=float, default=10)
+    p.add_argument("--sample-minutes", type=finite(0), default=10)
     p.add_argument("--output", type=Path, default=Path("data/base"))
     return p
+
+
+def check_places(options: argparse.Namespace) -> None:
+    """Refuse, before hours of training, what cannot be read or written.
+
+    Raises:
+        PersoError: the folders cannot be written, or --start-from cannot be loaded.
+    """
+    check_writable(options.folder / "stage.pt")
+    check_writable(options.output.parent / "results")
+    if os.path.exists(options.output) and not os.path.isdir(options.output):
+        raise PersoError(f"--output {options.output} is no folder; give another name.")
+    if options.start_from is not None:
+        load_base(options.start_from, device="cpu")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the chosen stages, in order."""
     options = parser().parse_args(argv)
+    check_settings(options)
+    check_places(options)
     options.cache = options.folder / "cache"
     options.folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())

@@ -9,9 +9,11 @@ import copy
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from transformers import CLIPTokenizer
+
+from perso_lite.errors import PersoError
 
 RECORD = "attached_words"  # under which a tokenizer keeps what it was
 
@@ -73,6 +75,19 @@ class ExpandsWords:
     def tokenize(self, text: str, *args: Any, **options: Any) -> list[str]:
         """As the tokenizer's own, of the expanded text."""
         return super().tokenize(self.expanded(text), *args, **options)
+
+    def save_pretrained(self, *args: Any, **options: Any) -> NoReturn:
+        """Refused: the weights of the word are not in the pipeline that is saved.
+
+        Raises:
+            PersoError: always.
+        """
+        words = " and ".join(tokens[0] for tokens in self.new_words) or "a concept"
+        raise PersoError(
+            f"A pipeline cannot be saved while {words} is attached: the folder would "
+            "fail when it is loaded. Leave the `with` block first; what was learned is "
+            "kept by the method's save. Remove what was written of the folder."
+        )
 
 
 @dataclass(frozen=True)

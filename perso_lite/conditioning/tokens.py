@@ -133,19 +133,20 @@ class LearnedTokens:
 @contextmanager
 def injected_vectors(
     text_encoder: nn.Module,
-    first: Callable[[], int],
+    first: int | Callable[[], int],
     count: int,
     vectors: Callable[[], Tensor],
 ) -> Iterator[None]:
-    """Inside, `count` ids from `first()` on read `vectors()` and not the table.
+    """Inside, `count` ids from `first` on read `vectors()` and not the table.
 
     If two are nested, the inner one is read. `vectors()` is (count, dim), or (texts,
     count, dim) where every text has vectors of its own; it is asked for only by texts
-    that say the ids. `first()` is asked for at every call: the id of a word changes if
-    one that came before it goes first.
+    that say the ids. `first` may be a function, asked at every call: the id of a word
+    changes if one that came before it goes first.
     """
     table = text_encoder.get_input_embeddings()
-    hide, write = embedding_hooks(first, count, vectors)
+    first_id = first if callable(first) else lambda: first
+    hide, write = embedding_hooks(first_id, count, vectors)
     with restored() as at_exit:
         at_exit(table.register_forward_pre_hook(hide, prepend=True).remove)
         at_exit(table.register_forward_hook(write).remove)
@@ -153,14 +154,14 @@ def injected_vectors(
 
 
 def embedding_hooks(
-    first: Callable[[], int], count: int, vectors: Callable[[], Tensor]
+    first_id: Callable[[], int], count: int, vectors: Callable[[], Tensor]
 ) -> tuple[Callable, Callable]:
     """A hook that hides new ids from the table, and one that writes their vectors."""
     seen: list[Tensor] = []  # places among the new ids, on their way through the table
 
     def hide(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         (ids,) = args  # (batch, tokens)
-        index = ids - first()
+        index = ids - first_id()
         seen.append(index)
         return (ids.masked_fill((index >= 0) & (index < count), 0),)
 

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
-from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER, write_atomically
+from perso_lite.base import quiet
+from perso_lite.errors import PersoError, shortened
+from perso_lite.files import DATA_FOLDER, read_safetensors, write_atomically
 from perso_lite.world.accessories import ACCESSORIES
 from perso_lite.world.people import THETA
 from perso_lite.world.places import PLACES
@@ -224,13 +225,9 @@ def load_judge(kind: type[nn.Module], folder: Path = JUDGES_FOLDER) -> nn.Module
     path = folder / kind.file
     judge = kind()
     try:
-        judge.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as reason:
-        raise PersoError(
-            f"The judge {path} cannot be loaded ({type(reason).__name__}); make it "
-            "again with `python -m perso_lite pretrain --stages pictures reader "
-            "instances faces`."
-        ) from reason
+        judge.load_state_dict(read_safetensors(path)[0])
+    except (PersoError, RuntimeError) as reason:
+        raise _not_loaded(path, reason) from reason
     return judge.eval().requires_grad_(False)
 
 
@@ -238,13 +235,40 @@ def load_judges(folder: Path = JUDGES_FOLDER) -> Judges:
     """All shipped judges.
 
     Raises:
-        PersoError: a judge is missing.
+        PersoError: a judge is missing or damaged.
     """
-    clip = CLIPModel.from_pretrained(folder / "clip").float().eval()
+    clip, tokenizer = load_clip(folder / "clip", DATA_FOLDER / "base" / "tokenizer")
     return Judges(
         load_judge(AttributeReader, folder),
         load_judge(InstanceEncoder, folder),
         load_judge(FaceReader, folder),
-        clip.requires_grad_(False),
-        CLIPTokenizer.from_pretrained(DATA_FOLDER / "base", subfolder="tokenizer"),
+        clip,
+        tokenizer,
+    )
+
+
+def load_clip(folder: Path, words: str | Path) -> tuple[CLIPModel, CLIPTokenizer]:
+    """The judging CLIP in evaluation mode, and the tokenizer of its text encoder.
+
+    Args:
+        folder: of the CLIP.
+        words: folder of the tokenizer.
+
+    Raises:
+        PersoError: one of them is missing or damaged.
+    """
+    try:
+        with quiet():
+            clip = CLIPModel.from_pretrained(folder, use_safetensors=True)
+        clip = clip.float().eval().requires_grad_(False)
+        return clip, CLIPTokenizer.from_pretrained(words)
+    except Exception as reason:  # whatever a damaged folder may cause
+        raise _not_loaded(folder, reason) from reason
+
+
+def _not_loaded(path: Path, reason: Exception) -> PersoError:
+    return PersoError(
+        f"The judge {path} cannot be loaded ({shortened(reason, 100)}); make it again "
+        "with `python -m perso_lite pretrain --stages pictures reader instances faces "
+        "clip-judge`."
     )

@@ -7,16 +7,16 @@ points that are not dominated, and the area that a curve encloses. figures/trade
 draws it.
 """
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, shortened
 from perso_lite.evaluation.bootstrap import bootstrap_interval
-from perso_lite.files import DATA_FOLDER
+from perso_lite.files import DATA_FOLDER, read_json
 
 RESULTS = DATA_FOLDER / "results" / "tradeoff.json"
 
@@ -31,17 +31,24 @@ def load_results(path: str | Path = RESULTS) -> Results:
     """The measured points: by point and score, one tensor (values,) per toy.
 
     Raises:
-        PersoError: there is no such file.
+        PersoError: there is no such file, or it is damaged.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise PersoError(
             f"There is no {path}; `python -m perso_lite evaluate tradeoff` measures it."
         )
-    return {
-        point: {name: [torch.tensor(v) for v in toys] for name, toys in scores.items()}
-        for point, scores in json.loads(path.read_text()).items()
-    }
+    points = read_json(path, dict)
+    try:
+        return {
+            point: {name: [torch.tensor(v) for v in toys] for name, toys in of.items()}
+            for point, of in points.items()
+        }
+    except (AttributeError, TypeError, ValueError, RuntimeError) as reason:
+        raise PersoError(
+            f"{path} does not hold lists of scores ({shortened(reason)}). Measure "
+            "again with `python -m perso_lite evaluate tradeoff`."
+        ) from reason
 
 
 def interval(

@@ -1,6 +1,5 @@
 """The methods by name, and the reader of the files they save."""
 
-import json
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,13 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
-from perso_lite.errors import PersoError
-from perso_lite.files import read_tensors
+from perso_lite.errors import PersoError, shortened
+from perso_lite.files import parse_json, read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
 from perso_lite.methods.baselines.public_files import reader_of
+from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
@@ -30,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
         Perfusion,
         ExtendedTextualInversion,
         NeTI,
+        CatVersion,
         TextBoost,
     )
 }
@@ -130,16 +131,8 @@ def refuse_public_file(path: str | Path) -> None:
 
 def _entries(header: dict[str, str], name: str, path: str | Path) -> dict[str, Any]:
     """A part of the header that is a JSON object."""
-    try:
-        entries = json.loads(header[f"perso_lite.{name}"])
-    except (ValueError, RecursionError):
-        entries = None
-    if not isinstance(entries, dict):
-        raise PersoError(
-            f"The {name} in the header of {path} cannot be read. Take an untouched "
-            "copy or train the concept again."
-        )
-    return entries
+    text = header[f"perso_lite.{name}"]
+    return parse_json(text, dict, f"The entry {name} in the header of {path}")
 
 
 def _built(
@@ -163,10 +156,10 @@ def _built(
         )
     except PersoError:
         raise
-    except (TypeError, ValueError, OverflowError, RuntimeError) as reason:
+    except Exception as reason:  # whatever settings of wrong types may cause
         raise PersoError(
             f"{path} has settings that {kind.name} cannot be built with "
-            f"({str(reason)[:120]}). Take an untouched copy or train the concept again."
+            f"({shortened(reason)}). Take an untouched copy or train the concept again."
         ) from reason
 
 

@@ -63,8 +63,6 @@ class TextualInversion(Method):
         initializer_token: str | None = None,
         learning_rate: float = 2e-3,
     ):
-        if num_vectors < 1:
-            raise PersoError(f"num_vectors is {num_vectors}, but a word needs one.")
         super().__init__(base, class_word, placeholder_token, num_vectors)
         self.initializer_token = initializer_token or noun_of(class_word)
         self.learning_rate = learning_rate

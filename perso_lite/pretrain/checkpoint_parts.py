@@ -6,13 +6,15 @@ comes from the finished base that `--start-from` names.
 
 import argparse
 import hashlib
+import os
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, shortened
 from perso_lite.files import folder_written_whole
 from perso_lite.pretrain.autoencoder import (
     TrainableAutoencoder,
@@ -20,6 +22,7 @@ from perso_lite.pretrain.autoencoder import (
     take_averages,
 )
 from perso_lite.pretrain.clip import build_clip, text_encoder_of
+from perso_lite.pretrain.loop import read_state
 from perso_lite.pretrain.tokenizer import build_tokenizer
 
 
@@ -30,18 +33,34 @@ def checkpoint_of(options: argparse.Namespace, stage: str) -> dict:
         PersoError: there is none yet.
     """
     path = options.folder / f"{stage}.pt"
-    if not path.exists():
+    if not os.path.exists(path):
         raise PersoError(
             f"There is no {path}, which this stage needs. Run `python -m perso_lite "
             f"pretrain --stages {stage}` first; --start-from with a finished base "
             "stands in for any stage before the U-Net."
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return read_state(path)
 
 
 def shipped_part(options: argparse.Namespace, kind: type, part: str) -> nn.Module:
-    """A part of the base of `--start-from`, in single precision."""
-    return kind.from_pretrained(options.start_from, subfolder=part).float()
+    """A part of the base of `--start-from`, in single precision.
+
+    Raises:
+        PersoError: it cannot be loaded, or has pickled weights.
+    """
+    return _of_start(options, kind, part, use_safetensors=True).float()
+
+
+def _of_start(options: argparse.Namespace, kind: type, part: str, **how: bool) -> Any:
+    """A part of the base of `--start-from`."""
+    try:
+        return kind.from_pretrained(options.start_from, subfolder=part, **how)
+    except Exception as reason:  # whatever a damaged folder may cause
+        raise PersoError(
+            f"--start-from {options.start_from} has no {part} that can be loaded "
+            f"({shortened(reason)}). Give the folder of a finished base with "
+            ".safetensors weights."
+        ) from reason
 
 
 def first_weights(options: argparse.Namespace, kind: type, part: str, build):
@@ -66,9 +85,7 @@ def tokenizer_of(options: argparse.Namespace) -> CLIPTokenizer:
     """
     kept, shipped = options.folder / "tokenizer", None
     if options.start_from is not None:
-        shipped = CLIPTokenizer.from_pretrained(
-            options.start_from, subfolder="tokenizer"
-        )
+        shipped = _of_start(options, CLIPTokenizer, "tokenizer")
     if not kept.exists():
         tokenizer = build_tokenizer() if shipped is None else shipped
         with folder_written_whole(kept) as partial:

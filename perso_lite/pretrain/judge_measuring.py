@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from transformers import CLIPModel, CLIPTokenizer
 
 from perso_lite.evaluation.ground_truth import truth_of
 from perso_lite.evaluation.judges import (
@@ -19,9 +18,10 @@ from perso_lite.evaluation.judges import (
     FaceReader,
     InstanceEncoder,
     SubjectEncoder,
+    load_clip,
     load_judge,
 )
-from perso_lite.files import write_atomically
+from perso_lite.files import read_json, write_atomically
 from perso_lite.pretrain.autoencoder import reconstructed
 from perso_lite.pretrain.checkpoint_parts import load_autoencoder
 from perso_lite.pretrain.clip import caption_accuracy
@@ -111,8 +111,8 @@ def measure_judges(options: argparse.Namespace) -> None:
     )
     note_accuracy(folder, "instances", instance_accuracy(instances, options.size))
     note_accuracy(folder, "faces", face_accuracy(faces, options.size))
-    clip = CLIPModel.from_pretrained(folder / "clip").float().eval()
-    tokenizer = CLIPTokenizer.from_pretrained(options.start_from, subfolder="tokenizer")
+    words = Path(options.start_from or options.output) / "tokenizer"
+    clip, tokenizer = load_clip(folder / "clip", words)
     right = caption_accuracy(clip, tokenizer, fresh_pictures(options), FRESH_SEED)
     note_accuracy(folder, "clip", {"n": FRESH_PICTURES, "altered caption": right})
 
@@ -204,7 +204,7 @@ def face_accuracy(reader: FaceReader, size: int) -> dict:
 def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:
     """Add a judge's accuracy to `accuracy.json`, and print it."""
     path = folder / "accuracy.json"
-    noted = json.loads(path.read_text()) if path.exists() else {}
+    noted = read_json(path, dict) if path.exists() else {}
     text = json.dumps({**noted, judge: accuracy}, indent=1) + "\n"
     write_atomically(path, text.encode())
     print(f"{judge}: {json.dumps(accuracy)}")

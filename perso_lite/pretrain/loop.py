@@ -12,7 +12,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from perso_lite.errors import PersoError
+from perso_lite.errors import PersoError, shortened
+from perso_lite.files import read_pickled
 from perso_lite.pretrain.settings import Budget, learning_rate_at
 
 Modules = dict[str, nn.Module]
@@ -52,11 +53,16 @@ class Stage:
 
 @dataclass
 class State:
-    """What a stage's checkpoint has beside modules, budget and facts."""
+    """What a stage's checkpoint has beside modules, budget and facts.
+
+    `whole` is false while a step is taken but not counted, or the weights are others
+    for a while: an interruption may end there, and what is then there is not saved.
+    """
 
     optimizer: torch.optim.Optimizer
     average: EMAModel | None
     parameters: list[nn.Parameter]
+    whole: bool = True
 
 
 def last_state(stage: Stage, path: Path, device: torch.device) -> State:
@@ -80,26 +86,54 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
         )
     state = State(optimizer, average, parameters)
     if path.exists():
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_state(path)
         if saved["modules"].keys() != stage.modules.keys():
             raise PersoError(
                 f"In {path} {' and '.join(saved['modules'])} learned, but here "
                 f"{' and '.join(stage.modules)} would. Use the same --start-from as "
                 "then (the text encoder learns only without), or another --folder."
             )
+        try:
+            optimizer.load_state_dict(saved["optimizer"])
+            for name, module in stage.modules.items():
+                module.load_state_dict(saved["modules"][name])
+            if average:
+                average.load_state_dict(saved["average"])
+        except (ValueError, RuntimeError, TypeError, KeyError) as reason:
+            raise PersoError(
+                f"{path} does not fit this stage ({shortened(reason)}): use the "
+                "settings it was begun with, or another --folder."
+            ) from reason
         stage.budget.step, stage.budget.spent = saved["step"], saved.get("spent", 0.0)
-        optimizer.load_state_dict(saved["optimizer"])
-        for name, module in stage.modules.items():
-            module.load_state_dict(saved["modules"][name])
-        if average:
-            average.load_state_dict(saved["average"])
     if average:
         average.to(device)
     return state
 
 
+CHECKPOINT_KEYS = {"step": int, "modules": dict, "optimizer": dict, "facts": dict}
+
+
+def read_state(path: Path) -> dict:
+    """The content of a checkpoint.
+
+    Raises:
+        PersoError: it is damaged, or something else.
+    """
+    saved = read_pickled(path)
+    if not isinstance(saved, dict) or any(
+        not isinstance(saved.get(key), kind) for key, kind in CHECKPOINT_KEYS.items()
+    ):
+        raise PersoError(
+            f"{path} is no checkpoint of a stage. Remove it to begin the stage again, "
+            "or give another --folder."
+        )
+    return saved
+
+
 def save_state(stage: Stage, state: State, path: Path) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint, whole or not at all; between two steps only."""
+    if not state.whole:
+        return
     content = {
         "step": stage.budget.step,
         "spent": stage.budget.spent,
@@ -115,12 +149,17 @@ def save_state(stage: Stage, state: State, path: Path) -> None:
 
 def draw_sheet(stage: Stage, state: State) -> None:
     """Let the stage draw its sheet with the averaged weights."""
-    if state.average:
-        state.average.store(state.parameters)
-        state.average.copy_to(state.parameters)
-    stage.sample(stage.budget.step)
-    if state.average:
+    if not state.average:
+        stage.sample(stage.budget.step)
+        return
+    state.whole = False
+    state.average.store(state.parameters)
+    state.average.copy_to(state.parameters)
+    try:
+        stage.sample(stage.budget.step)
+    finally:
         state.average.restore(state.parameters)
+        state.whole = True
 
 
 def take_step(
@@ -145,12 +184,14 @@ def take_step(
     loss = stage.loss(modules, budget.step)
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(state.parameters, 1.0)
+    state.whole = False  # taken and counted together, or the step is not saved
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.average:
         state.average.step(state.parameters)
     value = loss.item()  # waits for the device, so the time is the step's own
     budget.note_step(time.monotonic() - began, accelerator)
+    state.whole = True
     return value
 
 
@@ -164,7 +205,8 @@ def train(
     """Train a stage from its last checkpoint to the end of its budget.
 
     Afterwards the modules have the averaged weights (or the last ones, without an
-    average). An interruption loses nothing, a kill at most `save_minutes`.
+    average). An interruption loses nothing; a kill, or an interruption in the moment
+    between the optimizer's step and its count, at most `save_minutes`.
 
     Args:
         stage: to train.

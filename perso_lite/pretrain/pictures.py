@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from perso_lite.errors import PersoError, shortened
+from perso_lite.files import read_json
 from perso_lite.world.accessories import ACCESSORIES
 from perso_lite.world.backdrops import MOOD_NUMBERS
 from perso_lite.world.captions import caption
@@ -132,11 +134,9 @@ def painted_pictures(
     path = folder / f"{prefix}-{size}px-seed{seed}-{count}-{world}.npy"
     channels = 3 if kind == "world" else 4
     done_path = path.with_suffix(".done.json")
-    done = set(json.loads(done_path.read_text())) if done_path.exists() else set()
-    mode = "r+" if path.exists() else "w+"
-    pictures = np.lib.format.open_memmap(
-        path, mode, dtype=np.uint8, shape=(count, channels, size, size)
-    )
+    done = set(read_json(done_path, list)) if done_path.exists() else set()
+    shape = (count, channels, size, size)
+    pictures = _kept(path, shape)
     every = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
     parts = [part for part in every if part.start not in done]
     if parts:
@@ -151,6 +151,28 @@ def painted_pictures(
                 os.replace(partial, done_path)
                 bar.update(len(part))
     return np.load(path, mmap_mode="r")
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of bytes in a file, to read and write; a new one if there is none.
+
+    Raises:
+        PersoError: the file is of another shape, or damaged.
+    """
+    mode = "r+" if path.exists() else "w+"
+    try:
+        array = np.lib.format.open_memmap(path, mode, dtype=np.uint8, shape=shape)
+    except (ValueError, OSError) as reason:
+        raise PersoError(
+            f"{path} cannot be used ({shortened(reason)}): remove it and the "
+            ".done.json beside it, and its pictures are painted again."
+        ) from reason
+    if array.shape != shape:
+        raise PersoError(
+            f"{path} holds pictures of the shape {array.shape}, not {shape}: remove it "
+            "and the .done.json beside it, and they are painted again."
+        )
+    return array
 
 
 def _painted(kind: str, seed: int, parts: list[range], size: int, device: str):

@@ -12,6 +12,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 
+from perso_lite.errors import check_finite, check_whole
+
 BUDGETS = ("autoencoder", "decoder", "clip", "unet", "reader", "encoder")
 
 # All numbers are ours; those for a GPU come from the run that made the shipped base.
@@ -93,6 +95,22 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         either.add_argument(f"--{name}-steps", type=int, help=text)
         text = f"instead of steps (default on a GPU: {SECONDS_ON_GPU[name]:g})"
         either.add_argument(f"--{name}-seconds", type=float, help=text)
+
+
+def check_settings(options: argparse.Namespace) -> None:
+    """Refuse numbers of the command line that are out of their range.
+
+    Raises:
+        PersoError: one is.
+    """
+    ranges = dict.fromkeys(ON_CPU, (check_whole, 1))
+    ranges["unet_rate"] = check_finite, 0
+    ranges |= {f"{name}_steps": (check_whole, 0) for name in BUDGETS}
+    ranges |= {f"{name}_seconds": (check_finite, 0) for name in BUDGETS}
+    for name, (check, least) in ranges.items():
+        value = getattr(options, name)
+        if value is not None:
+            check(f"--{name.replace('_', '-')}", value, least)
 
 
 def settle(options: argparse.Namespace, device: str) -> None:

@@ -60,8 +60,7 @@ def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
     for layer in range(method.num_layers):
         points = torch.stack([timesteps, torch.full_like(timesteps, layer)], dim=-1)
         word, bypass = method.rescaled(method.mapper(points))
-        first, vectors = partial(int, number), partial(word.unsqueeze, 1)
-        with injected_vectors(encoder, first, 1, vectors):
+        with injected_vectors(encoder, number, 1, partial(word.unsqueeze, 1)):
             state = encoder(ids, output_hidden_states=True).hidden_states[-1]
         step = F.normalize(bypass, dim=-1)[:, None] * state.norm(dim=-1, keepdim=True)
         moved = torch.where(own[..., None], state + method.bypass_alpha * step, state)

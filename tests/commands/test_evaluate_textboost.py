@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from perso_lite.commands import evaluate, evaluate_textboost
+from perso_lite.commands import evaluate
 from perso_lite.commands import evaluate_tradeoff as tradeoff
-from perso_lite.commands.evaluate_textboost import first_picture
+from perso_lite.commands.evaluations import evaluate_textboost
+from perso_lite.commands.evaluations.evaluate_textboost import first_picture
 from perso_lite.evaluation.tradeoff import load_results
 
 

@@ -63,8 +63,7 @@ def encode_for_layers(
     with ExitStack() as stack:
         for token_id, word, _ in words:
             rows = partial(of_rows, word)
-            first = partial(int, token_id)
-            stack.enter_context(injected_vectors(text_encoder, first, 1, rows))
+            stack.enter_context(injected_vectors(text_encoder, token_id, 1, rows))
         keys, state = last_states(text_encoder, ids)  # LN(H) and H
     moved = state
     for token_id, _, bypass in words:

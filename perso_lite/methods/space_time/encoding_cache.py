@@ -92,10 +92,11 @@ class EncodingCache:
         tensors = chain(*(chain(part.parameters(), part.buffers()) for part in parts))
         # a tensor counts how often it was changed in place (but not through .data)
         written = [(id(t), t.data_ptr(), t._version) for t in tensors]
-        # what other methods' hooks make of their words, each as a text of one token
+        # words of other methods, as the text encoder reads each by itself: they may
+        # have hooks on its embedding, as on its layers
         ours = self.token_ids()
         new = range(tokenizer.vocab_size, len(tokenizer))
         others = [number for number in new if number not in ours]
-        ids = torch.tensor(others, dtype=torch.long, device=encoder.device)
-        states = encoder(ids[:, None])[0].tolist() if others else []
+        ids = torch.tensor(others, dtype=torch.long, device=encoder.device)[:, None]
+        states = encoder(ids)[0].tolist() if others else []
         return written, others, states, [word.configuration() for word in self.words]

@@ -91,10 +91,6 @@ class NeTI(SpaceTimeWord):
         seed: int = 0,
     ):
         super().__init__(base, class_word, placeholder_token)
-        if norm_mode not in NORM_MODES:
-            raise PersoError(
-                f'norm_mode is "{norm_mode}"; choose from {", ".join(NORM_MODES)}.'
-            )
         self.initializer_token = initializer_token or noun_of(class_word)
         self.bypass, self.bypass_alpha = bypass, bypass_alpha
         self.truncation_idx, self.norm_mode = truncation_idx, norm_mode
@@ -177,6 +173,19 @@ class NeTI(SpaceTimeWord):
         """As every method's; nested dropout draws from the generator, too."""
         with self.mapper.drawing_from(generator), super().training_step(generator):
             yield
+
+    @property
+    def norm_mode(self) -> str:
+        """What has the class word's length: word and bypass "joint", or the "word"."""
+        return self._norm_mode
+
+    @norm_mode.setter
+    def norm_mode(self, value: str) -> None:
+        if value not in NORM_MODES:
+            raise PersoError(
+                f'norm_mode is "{value}"; choose from {", ".join(NORM_MODES)}.'
+            )
+        self._norm_mode = value
 
     # -- drawing ---------------------------------------------------------------------
 
