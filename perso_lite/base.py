@@ -14,7 +14,12 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -40,7 +45,9 @@ def load_base(
         dtype: default (ours): float16 on a GPU, float32 on a CPU.
 
     Returns:
-        The stock pipeline without safety checker and progress bar.
+        The stock pipeline without safety checker and progress bar. Its call's
+        `clip_skip` fails with the versions that we pin: diffusers 0.42 asks for a part
+        of the text encoder that transformers 5 no longer has.
 
     Raises:
         PersoError: the pipeline cannot be loaded, or is not a plain text-to-image
@@ -109,8 +116,8 @@ def _not_loaded(source: str, reason: Exception) -> PersoError:
         )
     return PersoError(
         f"No Stable Diffusion pipeline could be loaded from {source} "
-        f"({shortened(reason)}). Give a folder that holds model_index.json and "
-        ".safetensors weights, or a hub id while the network is up."
+        f"({shortened(reason).rstrip('.')}). Give a folder that holds model_index.json "
+        "and .safetensors weights, or a hub id while the network is up."
     )
 
 
@@ -128,14 +135,30 @@ def quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def _check_kind(base: StableDiffusionPipeline, source: str) -> None:
-    wanted = (CLIPTextModel, UNet2DConditionModel, AutoencoderKL)
-    for part, kind in zip(parts(base), wanted, strict=True):
+def check_parts(pipe: DiffusionPipeline, source: str) -> None:
+    """Refuse a pipeline that is not built like Stable Diffusion 1.x or 2.x.
+
+    Args:
+        pipe: any pipeline of diffusers.
+        source: what it is called in the message.
+
+    Raises:
+        PersoError: it has other parts, as SDXL has.
+    """
+    wanted = {"text_encoder": CLIPTextModel, "unet": UNet2DConditionModel}
+    wanted |= {"vae": AutoencoderKL, "text_encoder_2": type(None)}
+    for name, kind in wanted.items():
+        part = getattr(pipe, name, None)
         if not isinstance(part, kind):
             raise PersoError(
-                f"{source} is not a plain text-to-image Stable Diffusion 1.x or 2.x: "
-                f"it has a {type(part).__name__} where a {kind.__name__} was expected."
+                f"{source} is not built like Stable Diffusion 1.x or 2.x: its {name} "
+                f"is a {type(part).__name__}, where a {kind.__name__} was expected. XL "
+                "and other models cannot be used here."
             )
+
+
+def _check_kind(base: StableDiffusionPipeline, source: str) -> None:
+    check_parts(base, source)
     width_read = base.unet.config.cross_attention_dim
     width_written = base.text_encoder.config.hidden_size
     latent_channels = base.vae.config.latent_channels
@@ -220,8 +243,8 @@ def single_token_id(tokenizer: CLIPTokenizer, word: str) -> int:
         f'"{word}" is not one token of this base'
         + (f" (it falls into {len(pieces)}: {shown})" if pieces else "")
         + ", but learning starts from a single token. Give another class word, or "
-        "keep it and name a single-token initializer_token of similar meaning"
-        + (f"; near in spelling: {', '.join(near)}." if near else ".")
+        "keep it and name a single-token initializer_token (--initializer-token) of "
+        "similar meaning" + (f"; near in spelling: {', '.join(near)}." if near else ".")
     )
 
 

@@ -155,8 +155,8 @@ def load_concept(name_or_folder: str | Path, class_word: str | None = None) -> C
         return _load_described(folder, class_word)
     if not class_word:
         raise PersoError(
-            f"{folder} does not say what it shows: give class_word, the everyday word "
-            'for it, for example class_word="cat".'
+            f"{folder} does not say what it shows: give class_word (--class-word), the "
+            'everyday word for it, for example "cat".'
         )
     return _load_folder(folder, class_word)
 
@@ -300,7 +300,7 @@ def _open_all(
         kept.append(index)
     if not images:
         tried = f"{len(pictures)} tried, none in sub-folders, without an extension or "
-        first = f"; the first: {shortened(refused[0])}" if refused else ""
+        first = f"; the first: {shortened(refused[0]).rstrip('.')}" if refused else ""
         raise PersoError(
             f"There is no readable picture in {folder} ({tried}named ..._mask{first}). "
             "Put 3 to 6 pictures of the concept there, for example as PNG or JPEG."

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -329,7 +330,10 @@ def read_pickled(path: str | Path) -> Any:
     """
     path = existing_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # of pickles; what follows says more
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:  # whatever a damaged or hostile file may cause
         raise PersoError(
             f"{path} holds more than plain tensors, or is cut short, and is not read: "

@@ -119,7 +119,12 @@ class Method(nn.Module):
         num_vectors: int = 1,
     ):
         read = base.tokenizer.model_max_length - 2  # beside the start and the end
-        check_whole("num_vectors", num_vectors, 1, read)
+        check_whole("num_vectors", num_vectors, 1)
+        if num_vectors > read:
+            raise PersoError(
+                f"num_vectors is {num_vectors}, but this base reads {read} tokens of a "
+                "prompt, and a word must fit into one: give a smaller number."
+            )
         check_placeholder(base.tokenizer, placeholder_token, num_vectors)
         if not class_word.split():
             raise PersoError(

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from perso_lite import PersoError, fingerprint, generate, load_base
 from perso_lite.base import base_name, parts, picture_size, text_fingerprint
@@ -97,3 +98,41 @@ def test_both_sizes_of_our_own_base_load(tmp_path, size):
     assert picture_size(base) == size
     drawn = generate(base, "a cat", output_type="pt", num_inference_steps=1)
     assert drawn.shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize("device", ["quantum", "cuda:99", "", 1.5])
+def test_an_unknown_device_is_refused(tiny_folder, device):
+    with pytest.raises(PersoError, match="this computer has"):
+        load_base(tiny_folder, device=device)
+
+
+def test_pickled_weights_are_refused_and_the_way_out_works(tiny, tmp_path):
+    tiny.save_pretrained(tmp_path / "bins", safe_serialization=False)
+    for weights in tmp_path.glob("bins/*/*.safetensors"):  # transformers' part is safe
+        ending = weights.with_name("pytorch_model.bin")
+        torch.save(load_file(weights), ending)
+        weights.unlink()
+    with pytest.raises(PersoError, match="use_safetensors=False") as refused:
+        load_base(tmp_path / "bins")
+    assert ".save_pretrained" in str(refused.value)
+    given = StableDiffusionPipeline.from_pretrained(
+        tmp_path / "bins", use_safetensors=False
+    )
+    given.save_pretrained(tmp_path / "converted")
+    converted = load_base(tmp_path / "converted", device="cpu")
+    assert fingerprint(converted) == fingerprint(tiny)
+
+
+def test_one_pickled_part_is_refused_too(tiny, tmp_path):
+    tiny.save_pretrained(tmp_path)
+    (weights,) = (tmp_path / "unet").glob("*.safetensors")
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(PersoError, match=r"\.safetensors"):
+        load_base(tmp_path)
+
+
+def test_clip_skip_fails_upstream(tiny):
+    """When it works, `load_base` need not warn of it any longer."""
+    with pytest.raises(AttributeError, match="text_model"):
+        tiny("a cat", clip_skip=1, num_inference_steps=1)

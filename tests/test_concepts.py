@@ -292,3 +292,12 @@ def test_captions_of_other_tools_are_named(tmp_path, name):
 def test_what_cannot_be_learned_is_refused(concept):
     with pytest.raises(PersoError, match='"mood"; choose from object, style'):
         replace(concept, learnable_property="mood")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def forbidden(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", forbidden)  # root may read all
+    with pytest.raises(PersoError, match=r"cannot be read \(Permission denied\)"):
+        load_concept(tmp_path, "teddy")

@@ -17,6 +17,7 @@ from before_and_after import changes, disturbed, snapshot_of, state_hash
 from one_batch import batch_of, losses_of
 
 from perso_lite import METHODS, PersoError, attached, fit, generate, load_method
+from perso_lite.base import fingerprint, load_base
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.method import inference_parameters
 from perso_lite.methods.perfusion.covariance import covariance_of
@@ -417,6 +418,19 @@ def test_attaching_leaves_everything_as_it_was(name, tiny, learned, untouched, r
     words_only = ROWS[name].words_only
     assert torch.equal(inside, plain) if words_only else differ(inside, plain)
     assert torch.equal(said[1], inside[1])  # each row of a batch for itself
+
+
+def test_a_pipeline_with_a_concept_is_not_saved(name, tiny, learned, tmp_path):
+    method = learned(name)
+    with (
+        method.attach(tiny),
+        pytest.raises(PersoError, match="cannot be saved while"),
+    ):
+        tiny.save_pretrained(tmp_path)
+    with pytest.raises(PersoError, match=r"model_index\.json"):
+        load_base(tmp_path)  # what was written is not taken for a base
+    tiny.save_pretrained(tmp_path)
+    assert fingerprint(load_base(tmp_path, device="cpu")) == fingerprint(tiny)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ concepts that should be there, for the exact joint edit of Perfusion, the naive 
 two words of Textual Inversion, two LoRAs, and plain words of the base.
 """
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -214,9 +215,9 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--tradeoff", "--front", default="evaluation/tradeoff", type=Path)
     options = p.parse_args(argv)
     check_writable(options.out)
-    for name in toys():
-        for kind in FILES.values():
-            existing_file(options.tradeoff / f"{name}-{kind}.safetensors")
+    kinds = {row.partition(" ")[0] for row in ROWS} & FILES.keys()
+    for name, kind in itertools.product(toys(), sorted(kinds)):
+        existing_file(options.tradeoff / f"{name}-{FILES[kind]}.safetensors")
     base, judges = load_base(options.base), load_judges()
     table: dict[str, list[dict]] = {row: [] for row in ROWS}
     drawing = drawing_options(options, batch_size=20)

@@ -6,13 +6,12 @@ states the finding, so write it first.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.figures.style import entitle, legend_beside
+from perso_lite.figures.style import entitle, legend_beside, new_figure
 
 Interval = tuple[float, float, float]  # mean, lower end, upper end
 
@@ -43,7 +42,7 @@ def show_bars(
                 f"{name!r} has {len(values)} values for {len(ticks)} ticks: give one "
                 "value for each tick."
             )
-    figure, axis = plt.subplots(figsize=size)
+    figure, axis = new_figure(figsize=size)
     width = 0.8 / len(series)
     for i, (name, values) in enumerate(series.items()):
         middle = np.arange(len(ticks)) + width * (i - (len(series) - 1) / 2)
@@ -72,7 +71,7 @@ def show_intervals(
         reference: a name and a value, drawn as a dotted line.
         size: width and height in inches.
     """
-    figure, axis = plt.subplots(figsize=size)
+    figure, axis = new_figure(figsize=size)
     for name, (mean, low, high) in intervals.items():
         axis.barh(name, mean, xerr=[[mean - low], [high - mean]], capsize=3)
     axis.invert_yaxis()  # the first one on top
@@ -102,9 +101,7 @@ def show_lines(
         ylabel: what the values are.
         size: width and height of the whole figure in inches.
     """
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=size, sharey=True, squeeze=False
-    )
+    figure, axes = new_figure(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axis, (name, lines) in zip(axes[0], panels.items(), strict=True):
         for label, values in lines.items():
             axis.plot(x, np.asarray(values), marker="o", markersize=4, label=label)
@@ -137,7 +134,7 @@ def show_matrix(
         ylabel: what the rows are.
         size: width and height in inches.
     """
-    figure, axis = plt.subplots(figsize=size)
+    figure, axis = new_figure(figsize=size)
     image = axis.imshow(np.asarray(values), cmap="viridis", vmin=0, aspect="auto")
     axis.set_xticks(range(len(columns)), columns, fontsize=7)
     axis.set_yticks(range(len(rows)), rows)
@@ -166,7 +163,7 @@ def show_flow(
     Raises:
         PersoError: an arrow starts from or points to an unknown box.
     """
-    figure, axis = plt.subplots(figsize=size)
+    figure, axis = new_figure(figsize=size)
     patches = {}
     for name, (x, y, words) in boxes.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": (colors or {}).get(name, "w")}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.figures.style import SMALL, entitle
+from perso_lite.figures.style import SMALL, entitle, new_figure
 from perso_lite.files import write_atomically
 
 INK, PAPER = (32, 32, 32), (255, 255, 255)
@@ -144,7 +143,7 @@ def show_pictures(
     rows = math.ceil(len(pictures) / columns)
     above = 0.22 * (1 + max((label.count("\n") for label in labels), default=-1))
     extent = (columns * size, rows * (size + above) + (0.35 if title else 0))
-    figure, axes = plt.subplots(rows, columns, figsize=extent, squeeze=False)
+    figure, axes = new_figure(rows, columns, figsize=extent, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):

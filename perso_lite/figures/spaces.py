@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from perso_lite.figures.charts import show_flow
-from perso_lite.figures.style import entitle
+from perso_lite.figures.style import entitle, new_figure
 
 SPACES = {  # whether a word's vector varies over time and over layers
     "P, Textual Inversion": (False, False),
@@ -25,7 +24,7 @@ def show_spaces(steps: int, layers: int, title: str) -> Figure:
         layers: cross-attention layers.
         title: the finding of the figure.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(8, 3), sharey=True)
+    figure, axes = new_figure(1, 3, figsize=(8, 3), sharey=True)
     for axis, (name, (over_time, over_layers)) in zip(
         axes, SPACES.items(), strict=True
     ):
@@ -84,7 +83,7 @@ def show_gradients(
         times: the timesteps.
         title: the finding of the figure.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.3))
+    figure, axes = new_figure(1, 2, figsize=(8, 3.3))
     cosines = {"timestep": between_times, "layer": between_layers}
     for axis, (name, table) in zip(axes, cosines.items(), strict=True):
         image = axis.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1)

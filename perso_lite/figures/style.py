@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -29,8 +31,28 @@ STYLE = {  # matplotlib's settings in every notebook (`setup`)
     "legend.fontsize": 9,
     "legend.frameon": False,
 }
+FOR_FILES = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # no windows
 BLUE, PINK, GRAY = "#2878b5", "#d6277f", "0.55"
 SMALL = {"fontsize": 9, "fontweight": "normal", "loc": "center"}  # title of one chart
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, np.ndarray | Axes]:
+    """A figure and its axes; matplotlib keeps it only if it can show it.
+
+    A notebook or a window shows what is open and closes it. Elsewhere, in a script that
+    draws into files, every figure would stay in memory.
+
+    Args:
+        rows: of charts.
+        columns: of charts.
+        options: of `matplotlib.pyplot.subplots`.
+    """
+    figure, axes = plt.subplots(rows, columns, **options)
+    if matplotlib.get_backend().lower() in FOR_FILES:
+        plt.close(figure)
+    return figure, axes
 
 
 def entitle(figure: Figure, title: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,7 +14,7 @@ from perso_lite.evaluation.tradeoff import (
     interval,
     place_of,
 )
-from perso_lite.figures.style import legend_beside
+from perso_lite.figures.style import legend_beside, new_figure
 
 
 def show_tradeoff(
@@ -42,7 +41,7 @@ def show_tradeoff(
         ylabel: of the vertical axis.
         size: width and height in inches.
     """
-    figure, axis = plt.subplots(figsize=size)
+    figure, axis = new_figure(figsize=size)
     for name, places in curves.items():
         (line,) = axis.plot(*zip(*places, strict=True), "o-", label=name, markersize=5)
         texts = (labels or {}).get(name, [""] * len(places))

@@ -15,6 +15,7 @@ where z is a picture's latent, z_t the latent with noise eps of timestep t, y a 
 caption ("a photo of a <toy>") and c_theta(y; v) its text states with v for the word.
 """
 
+import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -136,9 +137,9 @@ class TextualInversion(Method):
             PersoError: not such a file, or another base's text width.
         """
         path = Path(path)
-        if path.is_dir():
+        if os.path.isdir(path):
             files = [path / f"learned_embeds.{end}" for end in ("safetensors", "bin")]
-            path = next((file for file in files if file.is_file()), files[0])
+            path = next((file for file in files if os.path.isfile(file)), files[0])
         stored_token, vectors = _one_word(path)
         vectors = torch.atleast_2d(vectors)  # a single vector may come as (dim,)
         method = cls(base, class_word, placeholder_token or stored_token, len(vectors))

@@ -99,18 +99,15 @@ def last_state(stage: Stage, path: Path, device: torch.device) -> State:
                 module.load_state_dict(saved["modules"][name])
             if average:
                 average.load_state_dict(saved["average"])
+            stage.budget.step, stage.budget.spent = saved["step"], saved["spent"]
         except (ValueError, RuntimeError, TypeError, KeyError) as reason:
             raise PersoError(
                 f"{path} does not fit this stage ({shortened(reason)}): use the "
                 "settings it was begun with, or another --folder."
             ) from reason
-        stage.budget.step, stage.budget.spent = saved["step"], saved.get("spent", 0.0)
     if average:
         average.to(device)
     return state
-
-
-CHECKPOINT_KEYS = {"step": int, "modules": dict, "optimizer": dict, "facts": dict}
 
 
 def read_state(path: Path) -> dict:
@@ -120,9 +117,7 @@ def read_state(path: Path) -> dict:
         PersoError: it is damaged, or something else.
     """
     saved = read_pickled(path)
-    if not isinstance(saved, dict) or any(
-        not isinstance(saved.get(key), kind) for key, kind in CHECKPOINT_KEYS.items()
-    ):
+    if not isinstance(saved, dict) or not isinstance(saved.get("modules"), dict):
         raise PersoError(
             f"{path} is no checkpoint of a stage. Remove it to begin the stage again, "
             "or give another --folder."

@@ -10,6 +10,7 @@ from perso_lite.attention.grounding import (
     word_grounding,
 )
 from perso_lite.base import encode_prompts
+from perso_lite.errors import PersoError
 from perso_lite.evaluation.prompts import single_toy_prompts
 
 
@@ -56,6 +57,13 @@ def test_words_are_scored_one_for_all_or_one_each(tiny):
     each = word_grounding(maps, ["cat", "beach", "cat"], masks, layers="up")
     assert torch.equal(same.inside[[0, 2]], each.inside[[0, 2]])
     assert same.inside[1] != each.inside[1]
+
+
+def test_as_many_words_as_masks_are_needed(tiny):
+    maps = attention_on_noised(tiny, "a cat", torch.rand(3, 3, 32, 32), 300)
+    for words in (["cat"], ["cat"] * 4, []):
+        with pytest.raises(PersoError, match=f"{len(words)} words but 3 masks"):
+            word_grounding(maps, words, torch.ones(3, 1, 32, 32))
 
 
 @pytest.mark.parametrize("timestep", [100, 800])

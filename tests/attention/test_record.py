@@ -382,3 +382,13 @@ def test_unknown_processors_are_refused_unless_they_promise(own_tiny):
     own_tiny.unet.fuse_qkv_projections()
     with pytest.raises(PersoError, match="unfuse_qkv"), record_attention(own_tiny):
         pass
+
+
+@pytest.mark.parametrize("changed", ["text_encoder_2", "unet", "text_encoder"])
+def test_another_architecture_is_refused(own_tiny, changed):
+    setattr(own_tiny, changed, torch.nn.Linear(1, 1))
+    with (
+        pytest.raises(PersoError, match=f"its {changed} is a Linear"),
+        record_attention(own_tiny),
+    ):
+        pass

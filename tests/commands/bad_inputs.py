@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from perso_lite import TextualInversion, load_concept
-from perso_lite.checkpoints import picture_hash
+from perso_lite.checkpoints import DEFAULTS, picture_hash
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import read_tensors, write_tensors
 
@@ -75,6 +75,11 @@ def picture_folders(root: Path) -> dict[str, Path]:
     places["damaged"] = photos(root / "damaged", "0.png", "1.png")
     for picture in places["damaged"].iterdir():
         picture.write_bytes(picture.read_bytes()[:40])
+    for name, caption in (("txt", "0.txt"), ("csv", "metadata.csv")):
+        places[f"captions_{name}"] = photos(root / f"captions_{name}")
+        (places[f"captions_{name}"] / caption).write_text("a cat")
+    places["one_damaged"] = photos(root / "one_damaged", "0.png", "1.png")
+    (places["one_damaged"] / "1.png").write_bytes(b"")
     places["pipes"] = root / "pipes"
     places["pipes"].mkdir()
     os.mkfifo(places["pipes"] / "0.png")
@@ -135,7 +140,7 @@ def concept_files(root: Path, base) -> dict[str, Path]:
         places[name].write_bytes(payload)
     concept = load_concept(root / "photos", "teddy")
     record = {"concept": "photos", "pictures": picture_hash(concept), "seed": 0}
-    record = json.dumps(record | {"batch_size": 4, "steps": 1})
+    record = json.dumps(DEFAULTS | record | {"batch_size": 4, "steps": 1})
     state = {key: vectors, "fit.generator": torch.zeros(3)}
     for name, content, entries in (
         ("finished", tensors, {}),
@@ -148,6 +153,8 @@ def concept_files(root: Path, base) -> dict[str, Path]:
         places[name] = root / f"{name}.safetensors"
     (root / "halved.checkpoint.safetensors").write_bytes(content_of_toy[:-7])
     places["halved"] = root / "halved.safetensors"
+    places["code"] = root / "code.bin"
+    places["code"].write_bytes(pickle.dumps(os.getcwd))
     places["foreign"] = root / "foreign.safetensors"
     save_file({"<toy>": torch.ones(1, 32)}, places["foreign"])
     return places

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bad_inputs import all_places
 
-from perso_lite import sampling, training
+from perso_lite import load_method, sampling, training
 from perso_lite.__main__ import main
 from perso_lite.methods.baselines import class_prior
 from perso_lite.methods.perfusion import covariance
@@ -17,6 +17,7 @@ LEARN = "personalize {photos} --class-word cat --out {new} --steps 1"
 RESUME = (
     "personalize {photos} --class-word teddy --placeholder-token '<toy>' --resume --out"
 )
+CONVERT = "convert --class-word teddy --out {new}"
 DRAW = "generate --concept {toy} --prompt 'a <toy>' --out {out} --steps 1"
 TOUR = "tour --concept dotty-teddy --method textual-inversion --out {out}"
 
@@ -109,6 +110,8 @@ REFUSED = {
     # -- places to write
     "out below a file": (f"{LEARN} --out {{below}}", "cannot be written"),
     "out in /proc": (f"{LEARN} --out /proc/x/new.safetensors", "cannot be written"),
+    "out in a read-only folder": (f"{LEARN} --out /proc/self/new", "cannot be written"),
+    "drawing in a read-only folder": (f"{DRAW} --out /proc/self", "cannot be written"),
     "out is a device": (f"{LEARN} --out /dev/full", "device"),
     "out is a pipe": (f"{LEARN} --out {{pipe}}", "pipe"),
     "out is a folder": (f"{LEARN} --out {{nothing}}", "folder"),
@@ -132,6 +135,27 @@ REFUSED = {
     "a device as a file": (
         "generate --concept /dev/zero --prompt 'a <toy>' --out {out}",
         "device",
+    ),
+    # -- convert
+    "convert nothing": (f"{CONVERT} {{absent}}", "no file"),
+    "convert an empty folder": (f"{CONVERT} {{nothing}}", "no file"),
+    "convert a name of 300": (f"{CONVERT} {{name}}", "no file"),
+    "convert a pipe": (f"{CONVERT} {{pipe}}", "pipe"),
+    "convert a device": (f"{CONVERT} /dev/zero", "device"),
+    "convert one of ours": (f"{CONVERT} {{toy}}", "none of the files"),
+    "convert a torn file": (f"{CONVERT} {{torn}}", "not a whole"),
+    "convert a deep file": (f"{CONVERT} {{header_deep}}", "not a whole"),
+    "convert a text": (f"{CONVERT} {{file}}", "plain tensors"),
+    "convert code": (f"{CONVERT} {{code}}", "plain tensors"),
+    "convert to nowhere": (
+        f"{CONVERT} {{foreign}} --out {{below}}",
+        "cannot be written",
+    ),
+    "convert onto itself": (f"{CONVERT} {{foreign}} --out {{foreign}}", "another name"),
+    "convert for no class": (f"{CONVERT} {{foreign}} --class-word ' '", "class word"),
+    "convert with a rare word": (
+        f"{CONVERT} {{foreign}} --identifier-token sks",
+        "--identifier-token",
     ),
     # -- covariance
     "captions absent": ("covariance {absent}", "no file"),
@@ -207,7 +231,7 @@ FOLDERS = {
 # what is wrong with a concept file: a word of the sentence
 FILES = {
     "absent": "no file",
-    "nothing": "a folder",
+    "nothing": "no file",
     "name": "no file",
     "pipe_file": "pipe",
     "torn": "not a whole",
@@ -218,7 +242,7 @@ FILES = {
     "header_list": "not a whole",
     "header_deep": "not a whole",
     "binary_text": "not a whole",
-    "foreign": "not written by perso_lite",
+    "foreign": "convert",
     "unknown_method": "hypnosis",
     "future": "version",
     "other_base": "base",
@@ -303,7 +327,7 @@ def command(places, tiny_folder, tmp_path, monkeypatch):
 
     def run(line: str) -> int:
         arguments = [part.format(**places) for part in shlex.split(line)]
-        if line.startswith(("tour", "pers", "gen", "cov", "evaluate ")):
+        if line.startswith(("tour", "pers", "gen", "cov", "conv", "evaluate ")):
             named = "--base" in arguments or (len(arguments) < 3 and "evaluate" in line)
             arguments += [] if named else ["--base", str(tiny_folder)]
         return main(arguments)
@@ -351,3 +375,55 @@ def test_bad_input_is_refused_in_a_sentence(
     for trace in ("Traceback", "</w>", "\\n", "Error("):
         assert trace not in said
     assert listing(*folders) == before
+
+
+# name: (command line, a word of a warning, or "" for none)
+ACCEPTED = {
+    "captions with a byte-order mark": (
+        "personalize {metadata_bom} --class-word cat --out {new} --steps 1",
+        "",
+    ),
+    "class word with a blank": (f"{LEARN} --class-word 'cat '", ""),
+    "class word of two": (
+        f"{LEARN} --class-word 'coffee mug' --initializer-token cat",
+        "",
+    ),
+    "captions of other tools": (
+        "personalize {captions_txt} --class-word cat --out {new} --steps 1",
+        "metadata.jsonl alone",
+    ),
+    "captions in a table": (
+        "personalize {captions_csv} --class-word cat --out {new} --steps 1",
+        "metadata.jsonl alone",
+    ),
+    "a damaged picture among others": (
+        "personalize {one_damaged} --class-word cat --out {new} --steps 1",
+        "left out",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_what_can_be_understood_is_accepted(name, command, places, capfd, tiny):
+    line, word = ACCEPTED[name]
+    try:
+        assert command(line) == 0
+        learned = load_method(places["new"], tiny)
+    finally:
+        Path(places["new"]).unlink(missing_ok=True)
+    said = BAR.sub("", capfd.readouterr().err)
+    assert said.count("perso_lite: ") == (1 if word else 0)
+    assert word in said
+    assert learned.class_word == ("coffee mug" if "mug" in line else "cat")
+
+
+def test_the_table_covers_every_command_and_method():
+    lines = [line for line, _ in REFUSED.values()]
+    known = {line.split()[0] for line in lines if line}
+    commands = {"tour", "personalize", "generate", "convert", "covariance"}
+    assert known == commands | {"pretrain", "evaluate", "paint"}
+    kinds = {line.split()[1] for line in lines if line.startswith("evaluate ")}
+    assert kinds == {"base", "methods", "tradeoff", "neti", "pairs", "beauty"}
+    methods = {"neti", "perfusion", "dreambooth-lora", "custom-diffusion"}
+    assert all(any(f"--method {name}" in line for line in lines) for name in methods)
+    assert len(lines) >= 100

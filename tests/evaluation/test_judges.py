@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from perso_lite.evaluation.judges import (
     FaceReader,
     InstanceEncoder,
     Judges,
+    load_clip,
     load_judge,
     parts_of,
     save_judge,
@@ -61,6 +63,30 @@ def test_a_saved_judge_judges_the_same(kind, tmp_path):
 def test_a_missing_judge_is_named_in_a_sentence(tmp_path):
     with pytest.raises(PersoError, match="attribute_reader"):
         load_judge(AttributeReader, tmp_path)
+
+
+def test_a_damaged_judge_is_named_in_a_sentence(tmp_path):
+    save_judge(FaceReader(), tmp_path)
+    path = tmp_path / FaceReader.file
+    whole = path.read_bytes()
+    for content in (b"", b"no judge", whole[:-10]):
+        path.write_bytes(content)
+        with pytest.raises(PersoError, match=r"face_reader\.safetensors cannot be"):
+            load_judge(FaceReader, tmp_path)
+    (tmp_path / InstanceEncoder.file).write_bytes(whole)  # of another kind
+    with pytest.raises(PersoError, match=r"instance_encoder\.safetensors cannot be"):
+        load_judge(InstanceEncoder, tmp_path)
+
+
+def test_a_damaged_clip_is_named_in_a_sentence(tmp_path):
+    shutil.copytree(JUDGES_FOLDER / "clip", tmp_path / "clip")
+    words = DATA_FOLDER / "base" / "tokenizer"
+    assert load_clip(tmp_path / "clip", words)
+    weights = tmp_path / "clip" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    for folder in (tmp_path / "clip", tmp_path / "absent"):
+        with pytest.raises(PersoError, match=f"{folder.name} cannot be loaded"):
+            load_clip(folder, words)
 
 
 def test_judges_look_at_pictures_of_any_size():

@@ -1,3 +1,5 @@
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import torch
 from PIL import Image, ImageFont
 
 from perso_lite.errors import PersoError
+from perso_lite.figures import style
 from perso_lite.figures.pictures import (
     SheetRow,
     as_images,
@@ -81,6 +84,19 @@ def test_a_grid_shows_every_picture_under_its_label():
     assert [axis.get_title() for axis in figure.axes] == ["r", "b", "", ""]
     assert not figure.axes[3].images
     assert figure.get_suptitle() == "colors"
+    plt.close(figure)
+
+
+def test_a_figure_stays_open_only_where_it_is_shown(monkeypatch):
+    picture = Image.new("RGB", (8, 8))
+    before = plt.get_fignums()
+    figure = show_pictures([picture])
+    assert plt.get_fignums() == before
+    figure.savefig(io.BytesIO())  # it can be kept in a file all the same
+    inline = "module://matplotlib_inline.backend_inline"
+    monkeypatch.setattr(style.matplotlib, "get_backend", lambda: inline)
+    figure = show_pictures([picture])
+    assert len(plt.get_fignums()) == len(before) + 1
     plt.close(figure)
 
 

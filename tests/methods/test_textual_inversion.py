@@ -183,3 +183,9 @@ def test_a_file_cut_short_is_refused(tiny, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(PersoError, match="cut short"):
         TextualInversion.from_learned_embeds(path, tiny, "teddy")
+
+
+@pytest.mark.parametrize("num_vectors", [0, -1, 1.5, True, 23, 1000, 10**9])
+def test_a_word_has_as_many_vectors_as_a_prompt_can_hold(tiny, num_vectors):
+    with pytest.raises(PersoError, match=r"num_vectors is .*(whole number|22 tokens)"):
+        TextualInversion(tiny, "teddy", num_vectors=num_vectors)

@@ -18,6 +18,7 @@ paper also shows our pictures larger and smaller, says so in the caption, and re
 compressing Delta to low rank; neither is done here.)
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -202,7 +203,7 @@ class CustomDiffusion(ClassPreserving):
                 sizes than this base's.
         """
         folder = Path(folder)
-        folder = folder.parent if folder.is_file() else folder
+        folder = folder.parent if os.path.isfile(folder) else folder
         deltas = read_deltas(folder, text_projections(base))
         token, vector = read_word(folder, modifier_token)
         # the initializer is where a training begins, and any word will do here

@@ -4,6 +4,7 @@ Names tell little: diffusers' script for Custom Diffusion writes safetensors fil
 end in `.bin`. So what a file holds decides, first of its bytes, then of its tensors.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.files import HASH_KEY, read_pickled, read_safetensors
+from perso_lite.files import HASH_KEY, existing_file, read_pickled, read_safetensors
 
 CUSTOM_DIFFUSION_FILES, LORA_FILES, WORD_FILES = (
     (f"{name}.safetensors", f"{name}.bin")
@@ -30,9 +31,7 @@ def read_content(path: str | Path) -> tuple[Any, dict[str, str]]:
     Raises:
         PersoError: there is no such file, it is cut short, or holds more than tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PersoError(f"There is no file {path}; check the name and the folder.")
+    path = existing_file(path)
     with open(path, "rb") as file:
         start = file.read(9)  # of safetensors: a length in 8 bytes, then JSON
     if path.suffix == ".safetensors" or start[8:] == b"{":
@@ -67,12 +66,21 @@ def _is_empty(value: dict | Tensor) -> bool:
 
 
 def weights_file(path: str | Path, names: Sequence[str]) -> Path:
-    """The file itself, or the first in a folder that has one of the names."""
+    """The file itself, or the first in a folder that has one of the names.
+
+    Raises:
+        PersoError: the folder has none.
+    """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
-    files = [path / name for name in names]
-    return next((file for file in files if file.is_file()), files[0])
+    files = [path / name for name in names if os.path.isfile(path / name)]
+    if not files:
+        raise PersoError(
+            f"There is no file in {path} with one of the names {', '.join(names)}; "
+            "give the file itself."
+        )
+    return files[0]
 
 
 def reader_of(path: str | Path) -> str | None:

@@ -14,9 +14,9 @@ hooks: whatever computes Attn (eager, SDPA, flash) computes it as before, no lay
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from perso_lite.conditioning.cross_attention import call_argument, shared_on
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 
 KEY = "joined_prefixes"  # under which the text encoder keeps them
@@ -121,17 +122,18 @@ class JoinedPrefixes:
     def installed(self) -> Iterator["JoinedPrefixes"]:
         """Inside, texts are encoded with the prefixes; yields itself."""
         encoder = self._base.text_encoder
-        with ExitStack() as stack:
-
-            def hook(module: nn.Module, before: Any) -> None:
-                handle = module.register_forward_pre_hook(before, with_kwargs=True)
-                stack.callback(handle.remove)
-
-            hook(encoder, self._texts_come)
-            for index, layer in enumerate(self_attention_layers(encoder)):
-                hook(layer, self._states_come)
-                hook(layer.out_proj, partial(self._attention_found, index, layer))
+        hooks = [(encoder, self._texts_come)]
+        for index, layer in enumerate(self_attention_layers(encoder)):
+            found = partial(self._attention_found, index, layer)
+            hooks += [(layer, self._states_come), (layer.out_proj, found)]
+        with restored() as at_exit:
+            for module, hook in hooks:
+                at_exit(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield self
+
+    def remove(self, concept: Prefixed) -> None:
+        """Let a concept take part no longer."""
+        self.concepts = [other for other in self.concepts if other is not concept]
 
     def _texts_come(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         ids = call_argument(args, kwargs, 0, "input_ids")
@@ -199,12 +201,10 @@ def joined_prefixes(base: StableDiffusionPipeline, concept: Prefixed) -> Iterato
     count = len(self_attention_layers(base.text_encoder))
     check_layers(concept.layers, count)
     make = JoinedPrefixes(base).installed
-    with shared_on(base.text_encoder, KEY, make) as joined:
+    with shared_on(base.text_encoder, KEY, make) as joined, restored() as at_exit:
+        at_exit(partial(joined.remove, concept))
         joined.concepts.append(concept)
-        try:
-            yield
-        finally:
-            joined.concepts.remove(concept)
+        yield
 
 
 def check_layers(layers: list[int], count: int) -> None:

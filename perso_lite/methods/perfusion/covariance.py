@@ -7,6 +7,7 @@ encoder from many captions (paper: 100,000 of LAION; our base: its own world's).
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def covariance_of(
     """
     fingerprint = text_fingerprint(base)
     path = Path(folder or COVARIANCE_FOLDER) / f"{fingerprint}.safetensors"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise PersoError(
             f"No covariance is kept for this text encoder ({fingerprint}). Estimate it "
             "once, with as many captions as you can get (the paper's authors took "

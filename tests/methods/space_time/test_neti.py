@@ -211,3 +211,16 @@ def test_training_with_gradient_checkpointing_gives_the_same_losses(own_tiny, co
         method = NeTI(own_tiny, "teddy")
         losses.append([step.loss for step in fit(method, concept, 3, batch_size=2)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_norm_mode_is_checked_whenever_it_is_set(make):
+    method = make(norm_mode="word")
+    for wrong in ("both", None, 2):
+        with pytest.raises(PersoError, match="choose from joint, word"):
+            method.norm_mode = wrong
+        with pytest.raises(PersoError, match="choose from joint, word"):
+            make(norm_mode=wrong)
+    assert method.norm_mode == "word"
+    before = method.vectors(TIMES)[0]
+    method.norm_mode = "joint"
+    assert not torch.allclose(method.vectors(TIMES)[0], before)
