@@ -175,6 +175,35 @@ ROWS = {
         words_only=True,
         any_class_word=True,
     ),
+    "textboost": Row(
+        starts_from="initializer_token",
+        learns=r"vectors|matrices\..*",
+        falls_with={"learning_rate": 0.01, "embedding_learning_rate": 0.1},
+        noise=0.3,
+        unusual={
+            "num_vectors": 2, "initializer_token": "cat", "with_class_word": False,
+            "targets": ["fc2"], "rank": 2, "augmentation": "words",
+            "augmentation_probability": 0.5, "num_augmentations": 3,
+            "knowledge_preservation": 1.0, "knowledge_batch_size": 2,
+            "snr_weighting": False, "causality_preserved": True, "picture": 1,
+            "learning_rate": 0.1, "embedding_learning_rate": 0.2, "seed": 7,
+        },
+        refused=(
+            ({"rank": 0}, "rank is 0"), ({"num_vectors": 0}, "num_vectors is 0"),
+            ({"targets": []}, r"targets is \[\]"), ({"targets": ["to_k"]}, "to_k"),
+            ({"augmentation": "flips"}, '"flips"; choose from tokens, words, silent'),
+            ({"augmentation_probability": 1.1}, "augmentation_probability is 1.1"),
+            ({"augmentation_probability": NAN}, "augmentation_probability is nan"),
+            ({"num_augmentations": 0}, "num_augmentations is 0"),
+            ({"knowledge_preservation": -1}, "knowledge_preservation is -1"),
+            ({"knowledge_batch_size": 0}, "knowledge_batch_size is 0"),
+            ({"knowledge_captions": []}, "no knowledge_captions"),
+            ({"knowledge_captions": ["a <TOY>"]}, "knowledge_captions has"),
+            ({"picture": -1}, "picture is -1"), ({"seed": -1}, "seed is -1"),
+        ),
+        drawing={"lora_scale": (0.5, NAN)},
+        settings={"num_augmentations": 8, "picture": 0},
+    ),
 }  # fmt: skip
 
 # pairs that cannot be attached together, and what the refusal says

@@ -58,6 +58,9 @@ LOOKED_INTO = (
     "one room, perfusion local 0.65", "one room, perfusion trained 0.65",
 )  # fmt: skip
 
+# the name of a point ends so if prompts say the class word, with the methods attached
+CLASS_WORD = ", class word"
+
 Point = tuple[str, list[Method]]  # its name in the results, and the attached methods
 Scores = dict[str, dict[str, list[float]]]  # point -> score -> values
 
@@ -201,7 +204,8 @@ def measured(
     points = {}
     for name, methods in points_of(base, concept, options.out):
         with attached(base, *methods):
-            score = score_concept if methods else class_prior_scores
+            new_word = methods and not name.endswith(CLASS_WORD)
+            score = score_concept if new_word else class_prior_scores
             points[name] = scores_as_json(score(base, *shared, **drawing))
         if name in LOOKED_INTO:
             shares = leaked(base, concept, methods, prompts[1:], seeds)

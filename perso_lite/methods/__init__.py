@@ -18,6 +18,7 @@ from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
+from perso_lite.methods.textboost.textboost import TextBoost
 from perso_lite.methods.textual_inversion import TextualInversion
 
 METHODS: dict[str, type[Method]] = {
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
         ExtendedTextualInversion,
         NeTI,
         CatVersion,
+        TextBoost,
     )
 }
 

@@ -3,8 +3,9 @@ import torch
 from judge_helpers import untrained_judges
 
 from perso_lite import PersoError
-from perso_lite.commands import evaluate, evaluate_catversion
+from perso_lite.commands import evaluate
 from perso_lite.commands import evaluate_tradeoff as tradeoff
+from perso_lite.commands.evaluations import evaluate_catversion
 from perso_lite.evaluation.tradeoff import load_results
 
 
