@@ -6,6 +6,7 @@ steps done.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ def begin_training(
     groups = method.parameter_groups()
     for group in groups:
         check_finite("learning_rate", group["lr"], least=0)
+    if any("learning_rate_schedule" in group for group in groups):
+        record = record | {"schedule_steps": steps}
     optimizer = torch.optim.AdamW(groups)
     generator = torch.Generator().manual_seed(record["seed"])
     if resume is not None:
@@ -120,19 +123,27 @@ def begin_training(
 def _schedule(
     optimizer: torch.optim.Optimizer, record: dict[str, Any], steps: int, done: int
 ) -> LambdaLR:
-    """The learning rate by step, from the one after those done."""
-    name, warmup_steps = record["learning_rate_schedule"], record["warmup_steps"]
-    if name == "constant" and warmup_steps:
-        name = "constant_with_warmup"
+    """The learning rate by step, from the one after those done.
+
+    A parameter group may name a schedule of its own.
+    """
+    factors = []
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # a schedule that is resumed starts from it
-    return get_scheduler(
-        name,
-        optimizer,
-        num_warmup_steps=warmup_steps,
-        num_training_steps=steps,
-        last_epoch=done - 1,
+        name = group.get("learning_rate_schedule", record["learning_rate_schedule"])
+        factors.append(_factor(name, record["warmup_steps"], steps))
+    return LambdaLR(optimizer, factors, last_epoch=done - 1)
+
+
+def _factor(name: str, warmup_steps: int, steps: int) -> Callable[[int], float]:
+    """What the learning rate of a step is multiplied with, by the step's index."""
+    if name == "constant" and warmup_steps:
+        name = "constant_with_warmup"
+    stand_in = torch.optim.SGD([torch.zeros((), requires_grad=True)])
+    schedule = get_scheduler(
+        name, stand_in, num_warmup_steps=warmup_steps, num_training_steps=steps
     )
+    return schedule.lr_lambdas[0]
 
 
 def save_checkpoint(path: str | Path, method: Method, state: TrainingState) -> None:

@@ -143,7 +143,10 @@ class Method(nn.Module):
     # -- what fit asks for, in this order --------------------------------------------
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups for AdamW: parameters, learning rate, weight decay."""
+        """Groups for AdamW: parameters, learning rate, weight decay.
+
+        A group's `learning_rate_schedule`, if it has one, is in place of that of `fit`.
+        """
         raise NotImplementedError
 
     def before_training(self, concept: Concept) -> None:

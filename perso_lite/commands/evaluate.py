@@ -8,7 +8,9 @@ MEASUREMENTS = {  # the module of each measurement
     "methods": "commands.evaluate_methods",
     "tradeoff": "commands.evaluate_tradeoff",
     "front": "commands.evaluate_tradeoff",  # an earlier name
-    "neti": "commands.evaluate_neti",
+    "neti": "commands.evaluations.evaluate_neti",
+    "catversion": "commands.evaluations.evaluate_catversion",
+    "textboost": "commands.evaluations.evaluate_textboost",
     "pairs": "commands.evaluate_pairs",
 }
 
@@ -25,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
             "Say what to evaluate: `evaluate base` (does it draw what prompts say?), "
             "`evaluate methods` (is it the concept, and still what prompts say?), "
             "`evaluate tradeoff` (the same at many settings and training lengths), "
-            "`evaluate neti` (a word for each timestep and layer) or "
+            "`evaluate neti` (a word for each timestep and layer), "
+            "`evaluate catversion` (a prefix in the text encoder), "
+            "`evaluate textboost` (one picture to learn from) or "
             "`evaluate pairs` (two concepts in one picture)."
         )
     import_quietly(MEASUREMENTS[what]).main(others)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -57,7 +58,11 @@ LOOKED_INTO = (
     "one room, perfusion local 0.65", "one room, perfusion trained 0.65",
 )  # fmt: skip
 
+# the name of a point ends so if prompts say the class word, with the methods attached
+CLASS_WORD = ", class word"
+
 Point = tuple[str, list[Method]]  # its name in the results, and the attached methods
+Scores = dict[str, dict[str, list[float]]]  # point -> score -> values
 
 
 def end_points(
@@ -183,7 +188,7 @@ def measured(
     concept: Concept,
     points_of: Points,
     options: argparse.Namespace,
-) -> dict[str, dict[str, list[float]]]:
+) -> Scores:
     """The scores of one concept at one group of points: point -> score -> values.
 
     Args:
@@ -199,7 +204,8 @@ def measured(
     points = {}
     for name, methods in points_of(base, concept, options.out):
         with attached(base, *methods):
-            score = score_concept if methods else class_prior_scores
+            new_word = methods and not name.endswith(CLASS_WORD)
+            score = score_concept if new_word else class_prior_scores
             points[name] = scores_as_json(score(base, *shared, **drawing))
         if name in LOOKED_INTO:
             shares = leaked(base, concept, methods, prompts[1:], seeds)
@@ -216,11 +222,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(
-    options: argparse.Namespace, groups: Mapping[str, Points], result: str
+    options: argparse.Namespace,
+    groups: Mapping[str, Any],
+    result: str,
+    of_concept: Callable[..., Scores] = measured,
 ) -> None:
     """Measure all toys; one JSON file per part, so an interrupted run can continue.
 
-    The groups that are measured for all toys are gathered in `result`.
+    The groups that are measured for all toys are gathered in `result`. `of_concept` is
+    given base, judges, concept, group and options (see `measured`).
     """
     names = options.concepts or toys()
     for name in names:
@@ -232,7 +242,7 @@ def measure(
             path = options.out / f"{name}-{group}.json"
             if not os.path.exists(path):
                 concept = load_concept(name)
-                points = measured(base, judges, concept, groups[group], options)
+                points = of_concept(base, judges, concept, groups[group], options)
                 write_atomically(path, json.dumps(points).encode())
     complete = [
         group

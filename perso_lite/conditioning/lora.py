@@ -9,7 +9,7 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021
 (arXiv:2106.09685).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -72,11 +72,18 @@ class LoraLayers:
         }
 
     @contextmanager
-    def attached(self, network: nn.Module) -> Iterator[None]:
+    def attached(
+        self, network: nn.Module, where: Callable[[], Tensor] | None = None
+    ) -> Iterator[None]:
         """Inside, each layer adds s B A x to what the projection of its name returns.
 
         x is what the projection reads, after the pre-hooks of other methods, so several
         LoRA and other methods add up, in any order.
+
+        Args:
+            network: a text encoder or a U-Net.
+            where: asked for at each call; what is added is multiplied with it: 0 where
+                nothing is to change. Default: it is added everywhere.
 
         Raises:
             PersoError: `network` is built differently.
@@ -84,14 +91,23 @@ class LoraLayers:
         with restored() as at_exit:
             for name, layer in self.layers.items():
                 projection = _checked_projection(network, name, layer)
-                at_exit(projection.register_forward_hook(partial(_added, layer)).remove)
+                added = partial(_added, layer, where)
+                at_exit(projection.register_forward_hook(added).remove)
             yield
 
 
-def _added(layer: LoraLayer, _: nn.Module, args: tuple, output: Tensor) -> Tensor:
+def _added(
+    layer: LoraLayer,
+    where: Callable[[], Tensor] | None,
+    _: nn.Module,
+    args: tuple,
+    output: Tensor,
+) -> Tensor:
     """W x + s B A x, for x (..., in), or (batch, in, height, width)."""
     thin, wide = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
     learned = wide(thin(args[0].to(thin.weight.dtype))) * layer.scaling[ADAPTER]
+    if where is not None:
+        learned = learned * where().to(learned.dtype)
     return (output + learned).to(output.dtype)
 
 

@@ -32,6 +32,17 @@ def token_names(placeholder_token: str, num_vectors: int) -> list[str]:
     return [placeholder_token, *others]
 
 
+def words_of(tokens: list[str]) -> list[tuple[str, ...]]:
+    """Tokens grouped by the words that they are of, in the order of `token_names`."""
+    words: list[list[str]] = []
+    for token in tokens:
+        if words and token == f"{words[-1][0]}_{len(words[-1])}":
+            words[-1].append(token)
+        else:
+            words.append([token])
+    return [tuple(word) for word in words]
+
+
 class ExpandsWords:
     """A tokenizer that reads `<toy>`, in any case, as all of its tokens.
 
@@ -64,6 +75,13 @@ class ExpandsWords:
     def tokenize(self, text: str, *args: Any, **options: Any) -> list[str]:
         """As the tokenizer's own, of the expanded text."""
         return super().tokenize(self.expanded(text), *args, **options)
+
+    def decode(self, *args: Any, **options: Any) -> Any:
+        """As the tokenizer's own, with blanks where a copy of one leaves "</w>"."""
+        decoded = super().decode(*args, **options)
+        texts = [decoded] if isinstance(decoded, str) else decoded
+        texts = [text.replace("</w>", " ").strip() for text in texts]
+        return texts[0] if isinstance(decoded, str) else texts
 
     def save_pretrained(self, *args: Any, **options: Any) -> NoReturn:
         """Refused: the weights of the word are not in the pipeline that is saved.
@@ -165,10 +183,8 @@ def with_tokens(before: Reading, tokens: list[str]) -> Reading:
     copied = copy.deepcopy(before.tokenizer(), {id(record): record})
     vars(copied).pop(RECORD, None)
     copied.add_tokens(tokens)
-    # several tokens that are one word's, or words of one token each
-    word = tokens == token_names(tokens[0], len(tokens))
     known = getattr(before.tokenizer(), "new_words", ())
-    copied.new_words = (*known, tuple(tokens)) if word else known
+    copied.new_words = (*known, *words_of(tokens))
     kind = before.kind
     if not issubclass(kind, ExpandsWords):
         kind = type(kind.__name__, (ExpandsWords, kind), {})

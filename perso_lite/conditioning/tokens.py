@@ -23,6 +23,7 @@ from perso_lite.conditioning.new_words import (
     teach,
     token_names,
     with_tokens,
+    words_of,
 )
 from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
@@ -62,7 +63,8 @@ class LearnedTokens:
     """A few new tokens and the hooks that give them vectors.
 
     Args:
-        tokens: names unknown to the tokenizer, checked by `check_placeholder`.
+        tokens: names unknown to the tokenizer, checked by `check_placeholder`; of one
+            word or of several.
     """
 
     def __init__(self, tokens: list[str]):
@@ -76,7 +78,8 @@ class LearnedTokens:
     def places(self, tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
         """Where texts (texts, tokens) say the word, (texts, tokens) and boolean.
 
-        The word is its first token; the rows that say it are `places(...).any(1)`.
+        The word, the first if there are several, is its first token; the rows that say
+        it are `places(...).any(1)`.
         """
         return ids == self.first_id(tokenizer)
 
@@ -94,7 +97,8 @@ class LearnedTokens:
             source, length_then, taught = self._taught
             if source.content is before.content and length_then == length:
                 return taught
-        check_placeholder(before.tokenizer(), self.tokens[0], len(self.tokens))
+        for first, *others in words_of(self.tokens):
+            check_placeholder(before.tokenizer(), first, 1 + len(others))
         taught = with_tokens(before, self.tokens)
         self._taught = before, length, taught
         return taught

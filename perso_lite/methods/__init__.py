@@ -14,9 +14,11 @@ from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
 from perso_lite.methods.baselines.public_files import reader_of
+from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
+from perso_lite.methods.textboost.textboost import TextBoost
 from perso_lite.methods.textual_inversion import TextualInversion
 
 METHODS: dict[str, type[Method]] = {
@@ -28,6 +30,8 @@ METHODS: dict[str, type[Method]] = {
         Perfusion,
         ExtendedTextualInversion,
         NeTI,
+        CatVersion,
+        TextBoost,
     )
 }
 

@@ -1,8 +1,9 @@
 """The fixed prompts for measuring base and methods.
 
 `python -m perso_lite pretrain --stages prompts` writes them to `data/prompts/`:
-`base.json` has 1,000 over all attributes, each with its kind of scene, and
-`concepts.json` those for concepts, with `{}` in place of their word.
+`base.json` has 1,000 over all attributes, each with its kind of scene,
+`concepts.json` those for concepts, with `{}` in place of their word, and
+`knowledge.json` 400 captions as in pretraining, to train with (TextBoost).
 """
 
 import json
@@ -23,6 +24,7 @@ from perso_lite.world.scenes import (
     Thing,
     held_out,
     sample_person,
+    sample_scene,
     sample_thing,
 )
 from perso_lite.world.shapes import PATTERNS
@@ -116,9 +118,23 @@ def base_prompts() -> list[dict[str, str]]:
     return prompts
 
 
+def knowledge_captions() -> list[str]:
+    """400 captions of scenes as pretraining shows them; none is measured with."""
+    taken, captions = {entry["prompt"] for entry in base_prompts()}, []
+    for i in range(600):
+        rng = random.Random(f"prompts/knowledge/{i}")
+        captions.append(caption(sample_scene(rng), rng))
+    return [text for text in dict.fromkeys(captions) if text not in taken][:400]
+
+
 def write_prompts(folder: Path) -> None:
-    """Write `base.json` and `concepts.json`."""
+    """Write `base.json`, `concepts.json` and `knowledge.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("base", base_prompts()), ("concepts", CONCEPT_PROMPTS)):
+    contents = {
+        "base": base_prompts(),
+        "concepts": CONCEPT_PROMPTS,
+        "knowledge": knowledge_captions(),
+    }
+    for name, content in contents.items():
         lines = ",\n".join(json.dumps(entry) for entry in content)
         (folder / f"{name}.json").write_text(f"[\n{lines}\n]\n")

@@ -1,7 +1,8 @@
 import pytest
 
-from perso_lite.commands import evaluate, evaluate_neti
+from perso_lite.commands import evaluate
 from perso_lite.commands import evaluate_tradeoff as tradeoff
+from perso_lite.commands.evaluations import evaluate_neti
 from perso_lite.evaluation.tradeoff import load_results
 
 

@@ -6,7 +6,8 @@ import torch
 from perso_lite import PersoError, TextualInversion, encode_prompts
 from perso_lite.base import single_token_id
 from perso_lite.concepts import TEMPLATES
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder, token_names
+from perso_lite.conditioning.new_words import token_names, words_of
+from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
 
 
 def test_there_are_27_different_templates_with_one_slot():
@@ -100,6 +101,18 @@ def test_other_text_is_read_as_by_the_tokenizer_itself(tiny):
         assert tiny.tokenizer(texts[0]).input_ids == wanted[0]
 
 
+def test_ids_are_decoded_as_by_the_tokenizer_itself(tiny):
+    texts = ["a red teddy, on a beach", "a cat"]
+    ids = tiny.tokenizer(texts).input_ids
+    wanted = [tiny.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    assert wanted[1] == "a cat"
+    vectors = torch.zeros(2, 32)
+    with LearnedTokens(token_names("<hat>", 2)).attached(tiny, lambda: vectors):
+        decode = tiny.tokenizer.decode
+        assert [decode(row, skip_special_tokens=True) for row in ids] == wanted
+        assert "<hat>" in decode(tiny.tokenizer("a <hat>").input_ids)
+
+
 def test_nested_tokens_have_vectors_of_their_own(tiny):
     table = tiny.text_encoder.get_input_embeddings().weight
     dog, cat = (single_token_id(tiny.tokenizer, word) for word in ("dog", "cat"))
@@ -176,3 +189,14 @@ def test_a_learned_word_that_would_be_cut_off_is_refused(tiny):
         with pytest.raises(PersoError, match="<toy>_1 is cut off"):
             encode_prompts(tiny, ["a beach", f"a {filler} on a <toy>"])
         encode_prompts(tiny, ["a <toy> " + filler * 2])  # others only with a warning
+
+
+def test_tokens_of_several_words_are_grouped_and_each_word_is_expanded(tiny):
+    names = ["<a>", "<a>_1", "<b>", "<c>", "<c>_1", "<c>_2", "<d>_1"]
+    words = [("<a>", "<a>_1"), ("<b>",), ("<c>", "<c>_1", "<c>_2"), ("<d>_1",)]
+    assert words_of(names) == words
+    tokens = LearnedTokens(names[:-1])
+    with tokens.attached(tiny, lambda: torch.zeros(6, 32)):
+        first = tokens.first_id(tiny.tokenizer)
+        ids = tiny.tokenizer("<C> <b> <a>", add_special_tokens=False).input_ids
+    assert [i - first for i in ids] == [3, 4, 5, 2, 0, 1]

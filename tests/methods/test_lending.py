@@ -149,7 +149,7 @@ def several(tiny, covariance):
     """Two concepts of every method."""
     words = itertools.product(METHODS, (("one", "teddy"), ("two", "dog")))
     return [
-        make(name, tiny, covariance, f"<{name[:4]}-{number}>", class_word, seed)
+        make(name, tiny, covariance, f"<{name[:5]}-{number}>", class_word, seed)
         for seed, (name, (number, class_word)) in enumerate(words)
     ]
 

@@ -92,10 +92,11 @@ class EncodingCache:
         tensors = chain(*(chain(part.parameters(), part.buffers()) for part in parts))
         # a tensor counts how often it was changed in place (but not through .data)
         written = [(id(t), t.data_ptr(), t._version) for t in tensors]
-        # words of other methods, as their hooks on the token embedding have them
+        # words of other methods, as the text encoder reads each by itself: they may
+        # have hooks on its embedding, as on its layers
         ours = self.token_ids()
         new = range(tokenizer.vocab_size, len(tokenizer))
         others = [number for number in new if number not in ours]
-        ids = torch.tensor([others], dtype=torch.long, device=encoder.device)
-        vectors = encoder.get_input_embeddings()(ids).tolist() if others else []
-        return written, others, vectors, [word.configuration() for word in self.words]
+        ids = torch.tensor(others, dtype=torch.long, device=encoder.device)[:, None]
+        states = encoder(ids)[0].tolist() if others else []
+        return written, others, states, [word.configuration() for word in self.words]
