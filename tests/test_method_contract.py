@@ -184,7 +184,7 @@ ROWS = {
             "num_vectors": 2, "initializer_token": "cat", "with_class_word": False,
             "targets": ["fc2"], "rank": 2, "augmentation": "words",
             "augmentation_probability": 0.5, "num_augmentations": 3,
-            "knowledge_preservation": 1.0, "knowledge_batch_size": 2,
+            "knowledge_preservation": 2.0, "knowledge_batch_size": 2,
             "snr_weighting": False, "causality_preserved": True, "picture": 1,
             "learning_rate": 0.1, "embedding_learning_rate": 0.2, "seed": 7,
         },
