@@ -76,6 +76,13 @@ class ExpandsWords:
         """As the tokenizer's own, of the expanded text."""
         return super().tokenize(self.expanded(text), *args, **options)
 
+    def decode(self, *args: Any, **options: Any) -> Any:
+        """As the tokenizer's own, with blanks where a copy of one leaves "</w>"."""
+        decoded = super().decode(*args, **options)
+        texts = [decoded] if isinstance(decoded, str) else decoded
+        texts = [text.replace("</w>", " ").strip() for text in texts]
+        return texts[0] if isinstance(decoded, str) else texts
+
     def save_pretrained(self, *args: Any, **options: Any) -> NoReturn:
         """Refused: the weights of the word are not in the pipeline that is saved.
 

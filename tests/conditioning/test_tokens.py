@@ -101,6 +101,18 @@ def test_other_text_is_read_as_by_the_tokenizer_itself(tiny):
         assert tiny.tokenizer(texts[0]).input_ids == wanted[0]
 
 
+def test_ids_are_decoded_as_by_the_tokenizer_itself(tiny):
+    texts = ["a red teddy, on a beach", "a cat"]
+    ids = tiny.tokenizer(texts).input_ids
+    wanted = [tiny.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    assert wanted[1] == "a cat"
+    vectors = torch.zeros(2, 32)
+    with LearnedTokens(token_names("<hat>", 2)).attached(tiny, lambda: vectors):
+        decode = tiny.tokenizer.decode
+        assert [decode(row, skip_special_tokens=True) for row in ids] == wanted
+        assert "<hat>" in decode(tiny.tokenizer("a <hat>").input_ids)
+
+
 def test_nested_tokens_have_vectors_of_their_own(tiny):
     table = tiny.text_encoder.get_input_embeddings().weight
     dog, cat = (single_token_id(tiny.tokenizer, word) for word in ("dog", "cat"))
