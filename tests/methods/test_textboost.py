@@ -389,7 +389,7 @@ def test_of_several_pictures_it_learns_one_and_says_which(tiny, concept):
 
 
 def test_what_it_learns_is_in_the_captions_that_it_trains_on(tiny, concept):
-    batch = batch_of(make(tiny), concept, 8)
+    batch = batch_of(make(tiny, augmentation_probability=0.8), concept, 8)
     assert all("<toy>" in text for text in batch.captions)
     assert any("<toy-" in text for text in batch.captions)
     assert math.isfinite(losses_in_training(make(tiny), batch).mean())

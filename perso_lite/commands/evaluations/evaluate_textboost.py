@@ -34,7 +34,9 @@ PARTS: dict[str, dict[str, Any]] = {  # what is other than usual
     "augmented in words": {"augmentation": "words"},
     "augmented silently": {"augmentation": "silent"},
     "not augmented": {"augmentation": "none"},
+    "augmented often": {"augmentation_probability": 0.8},  # as in the released code
     "without knowledge preservation": {"knowledge_preservation": 0.0},
+    "with little knowledge preservation": {"knowledge_preservation": 0.1},  # the same
     "at uniform timesteps": {"snr_weighting": False},
     "queries, keys and values": {"targets": ["q_proj", "k_proj", "v_proj"]},
     "causality preserved": {"causality_preserved": True},

@@ -78,10 +78,9 @@ class WordWithLora(Method):
         seed: int,
         others: Mapping[str, str],
     ):
-        for name, number, least in (
-            ("num_vectors", num_vectors, 1), ("rank", rank, 1), ("seed", seed, 0),
-        ):  # fmt: skip
-            check_whole(name, number, least)
+        check_whole("num_vectors", num_vectors, 1)
+        check_whole("rank", rank, 1)
+        check_whole("seed", seed, 0)
         if not targets or not {*targets} <= {*TARGETS}:
             raise PersoError(
                 f"targets is {targets!r}; give one or more of {', '.join(TARGETS)}."
