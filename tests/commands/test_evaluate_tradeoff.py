@@ -105,6 +105,7 @@ def test_what_the_reader_sees_is_counted(monkeypatch, seen, wanted):
     assert tuple(values[0] for values in found.values()) == wanted
 
 
+@pytest.mark.slow
 def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
     for name in tradeoff.toys():
         concept = load_concept(name)

@@ -168,6 +168,7 @@ def test_retrieval_and_overlap_count_right():
     assert overlap(half, mask) == 0.5
 
 
+@pytest.mark.slow
 def test_shipped_judges_are_as_good_as_they_say():
     noted = json.loads((JUDGES_FOLDER / "accuracy.json").read_text())
     reader = load_judge(AttributeReader)

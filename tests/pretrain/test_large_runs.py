@@ -133,6 +133,7 @@ def test_pictures_in_bulk_equal_rendered_ones():
     assert (masks - owned[:, :1]).abs().max() < 2e-6
 
 
+@pytest.mark.slow
 def test_bulk_pictures_come_in_order_with_masks():
     parts = [range(3), range(3, 5)]
     painted = list(bulk_pictures("faces", 0, parts, 32, "cpu"))
@@ -146,6 +147,7 @@ def test_bulk_pictures_come_in_order_with_masks():
     assert parts_of(range(1, 1200, 2))[1] == range(1025, 1201, 2)
 
 
+@pytest.mark.slow
 def test_scenes_beyond_the_kept_pictures_are_painted_to_be_encoded(tmp_path):
     kept = painted_pictures(tmp_path, 4, 32)
     options = argparse.Namespace(size=32, device="cpu")

@@ -321,6 +321,7 @@ def test_a_notebook_with_a_panel_passes_strict_nbval(notebook):
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.slow
 def test_strict_nbval_compares_the_text_of_a_panel(notebook, tmp_path):
     text = notebook.read_text()
     assert text.count("Panel(width=4)") == 1
