@@ -9,8 +9,8 @@ Keys decide where a word acts, values what it adds there. `record_attention` kee
 attention; `swap_keys_values` and `inject_prompts` (swap.py) change k and v.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
 from perso_lite.base import check_parts
 from perso_lite.conditioning.cross_attention import CrossAttentionLayer
-from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.restored import Undo, restored
 from perso_lite.errors import PersoError
 
 # All of them compute the attention above from the outputs of to_q and to_k.
@@ -76,24 +76,23 @@ def record_attention(
     maps = AttentionMaps(pipe, prompts, keep_steps, keep_heads)
     latest: dict[int, Tensor] = {}  # by layer, of the present call
     tracked = tracked_unet_calls(pipe, guided, lambda call: maps.add(call, latest))
-    with ExitStack() as stack:
-        tracker = stack.enter_context(tracked)
+    with tracked as tracker, restored() as at_exit:
         for layer in maps.layers:
             attention = pipe.unet.get_submodule(layer.name)
-            noting = _noting_attention(attention, layer, tracker, latest, keep_heads)
-            stack.enter_context(noting)
+            given = (attention, layer, tracker, latest, keep_heads)
+            _note_attention(at_exit, *given)
         yield maps
 
 
-@contextmanager
-def _noting_attention(
+def _note_attention(
+    at_exit: Callable[[Undo], None],
     attention: Attention,
     layer: CrossAttentionLayer,
     tracker: UNetCallTracker,
     latest: dict[int, Tensor],
     keep_heads: bool,
-) -> Iterator[None]:
-    """Inside, hooks on one layer write its attention into `latest`."""
+) -> None:
+    """Let hooks on one layer write its attention into `latest`."""
     noted: dict[str, Tensor] = {}
 
     def note_queries(module: nn.Module, args: tuple, output: Tensor) -> None:
@@ -114,11 +113,9 @@ def _noting_attention(
                 shares = shares.mean(1, keepdim=True, dtype=torch.float32)
             latest[layer.position] = shares.float()
 
-    with restored() as at_exit:
-        at_exit(attention.to_q.register_forward_hook(note_queries).remove)
-        at_exit(attention.to_k.register_forward_hook(note_keys).remove)
-        at_exit(attention.register_forward_hook(note_maps, with_kwargs=True).remove)
-        yield
+    at_exit(attention.to_q.register_forward_hook(note_queries).remove)
+    at_exit(attention.to_k.register_forward_hook(note_keys).remove)
+    at_exit(attention.register_forward_hook(note_maps, with_kwargs=True).remove)
 
 
 def attention_weights(

@@ -82,6 +82,7 @@ def quick_look(base):
     return (
         type(base.tokenizer), id(vars(base.tokenizer)), len(base.tokenizer), hooks,
         list(vars(base.unet)), list(vars(base.text_encoder)), list(vars(table)),
+        torch.is_grad_enabled(),
     )  # fmt: skip
 
 

@@ -111,6 +111,7 @@ class SpaceTimeWord(Method):
         with self.tokens.attached(base, self.stand_in), joined_conditioning(base, self):
             yield
 
+    @torch.no_grad()
     def stand_in(self) -> Tensor:
         """The vector that a pipeline encodes prompts with, (1, dim).
 
@@ -122,11 +123,9 @@ class SpaceTimeWord(Method):
             zlib.crc32(self.placeholder_token.encode())
         )
         mark = torch.randn(self.width, generator=generator)
-        with torch.no_grad():
-            middle = torch.tensor([self.num_train_timesteps / 2])
-            word = self.vectors(middle.to(self.base.device))[0].mean(1)  # (1, dim)
-            mark = 0.1 * word.norm() * F.normalize(mark, dim=0).to(word)
-        return word + mark
+        middle = torch.tensor([self.num_train_timesteps / 2])
+        word = self.vectors(middle.to(self.base.device))[0].mean(1)  # (1, dim)
+        return word + 0.1 * word.norm() * F.normalize(mark, dim=0).to(word)
 
     def check_once(self, ids: Tensor, tokenizer: CLIPTokenizer) -> None:
         """Refuse texts (batch, tokens) that say the word more than once.
