@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from perso_lite._lazy import import_quietly
 from perso_lite.commands.options import LARGEST_SEED, Parser, finite, whole
@@ -60,7 +61,15 @@ def parser() -> Parser:
     """All commands and their options."""
     top = Parser("python -m perso_lite", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_learning, add_drawing, add_converting, add_covariance):
+        add(commands)
+    commands.add_parser("pretrain", help="make the shipped base again (--help there)")
+    commands.add_parser("evaluate", help="measure base or methods (--help there)")
+    return top
 
+
+def add_learning(commands: Any) -> None:
+    """`tour` and `personalize`."""
     tour = commands.add_parser("tour", help="teach the shipped model a shipped toy")
     tour.add_argument("--concept", help="a shipped concept (dotty-teddy)")
     tour.add_argument("--steps", type=whole(1), default=100)
@@ -92,6 +101,9 @@ def parser() -> Parser:
         command.add_argument("--resume", action="store_true", help="go on after Ctrl-C")
         command.add_argument("--base", help="folder or hub id; default: the shipped")
 
+
+def add_drawing(commands: Any) -> None:
+    """`generate`."""
     draw = commands.add_parser("generate", help="draw prompts with learned concepts")
     draw.add_argument("--concept", action="append", required=True, metavar="FILE")
     draw.add_argument(
@@ -108,6 +120,9 @@ def parser() -> Parser:
     draw.add_argument("--base", help="folder or hub id; default: the shipped")
     draw.set_defaults(run=later("commands.generate", "draw"))
 
+
+def add_converting(commands: Any) -> None:
+    """`convert`."""
     change = commands.add_parser(
         "convert", help="read a file of another tool: a word, LoRA, Custom Diffusion"
     )
@@ -120,16 +135,15 @@ def parser() -> Parser:
     change.add_argument("--base", help="folder or hub id; default: the shipped")
     change.set_defaults(run=later("commands.convert", "convert"))
 
+
+def add_covariance(commands: Any) -> None:
+    """`covariance`."""
     text = commands.add_parser(
         "covariance", help="prepare another base for Perfusion, once"
     )
     text.add_argument("captions", type=Path, help="text file, a caption a line")
     text.add_argument("--base", required=True, help="folder or hub id")
     text.set_defaults(run=later("commands.covariance", "estimate"))
-
-    commands.add_parser("pretrain", help="make the shipped base again (--help there)")
-    commands.add_parser("evaluate", help="measure base or methods (--help there)")
-    return top
 
 
 def add_training_options(command: Parser) -> None:

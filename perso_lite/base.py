@@ -213,7 +213,9 @@ def _weights_of_text(base: StableDiffusionPipeline) -> list[Tensor]:
 
 def _hash_of_signs(weights: list[Tensor]) -> str:
     digest = hashlib.sha256(str([tuple(weight.shape) for weight in weights]).encode())
-    sampled = [w.detach().flatten()[:: -(-w.numel() // SAMPLED)] for w in weights]
+    # an odd stride: an even one would meet few columns of a matrix, or only one
+    strides = [-(-w.numel() // SAMPLED) | 1 for w in weights]
+    sampled = [w.detach().flatten()[::n] for w, n in zip(weights, strides, strict=True)]
     signs = torch.cat([numbers.signbit() for numbers in sampled])
     digest.update(signs.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -261,6 +263,23 @@ def vector_of(base: StableDiffusionPipeline, word: str) -> Tensor:
     """
     table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
     return table[single_token_id(base.tokenizer, word)].detach().float().clone()
+
+
+def vectors_of(base: StableDiffusionPipeline, text: str) -> Tensor:
+    """Copies of the embedding table's rows for a text, (tokens, dim) float32.
+
+    Raises:
+        PersoError: it has a piece that the tokenizer does not know.
+    """
+    ids = base.tokenizer(text, add_special_tokens=False).input_ids
+    unknown = base.tokenizer.unk_token_id
+    if unknown in ids and unknown != base.tokenizer.eos_token_id:
+        raise PersoError(
+            f'This base cannot read all of "{text}": use words in letters that it '
+            "knows."
+        )
+    table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
+    return table[torch.tensor(ids, dtype=torch.long)].detach().float().clone()
 
 
 def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:

@@ -319,6 +319,21 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, header
 
 
+def check_numbers(path: str | Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse what was learned if it holds numbers that are not finite.
+
+    Raises:
+        PersoError: it does.
+    """
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise PersoError(
+                f"{path} holds numbers in {name} that are not finite, which would draw "
+                "black pictures: its training went wrong. Ask for another file, or "
+                "train again with a smaller learning rate."
+            )
+
+
 def read_pickled(path: str | Path) -> Any:
     """Read a `.bin` or `.pt` file of plain tensors, as public libraries give them out.
 

@@ -33,6 +33,12 @@ def left_half(count: int) -> torch.Tensor:
     return masks
 
 
+def with_other_background(pictures: torch.Tensor) -> torch.Tensor:
+    """Noise wherever `FindsLeft` finds no subject."""
+    noise = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(2))
+    return torch.where(left_half(1) > 0, pictures, noise)
+
+
 def shade(labels: list[int]) -> torch.Tensor:
     """Pictures in which `Told` reads these labels."""
     grey = torch.tensor(labels)[:, None, None, None] / 100

@@ -50,6 +50,13 @@ def test_fingerprint_notices_a_change_in_any_layer(own_tiny):
         assert (text_fingerprint(own_tiny) != text) == of_text
         weight.data = before
     assert len(seen) == 1 + len(matrices)
+    for weight in matrices:  # also if one column stays
+        if weight.ndim == 2:
+            before = weight.data.clone()
+            weight.data[:, 1:] = torch.randn(before[:, 1:].shape, generator=generator)
+            seen.add(fingerprint(own_tiny))
+            weight.data = before
+    assert len(seen) == 1 + len(matrices) + sum(w.ndim == 2 for w in matrices)
     with torch.no_grad():  # or all of them moved a little, as in fine-tuning
         for weight in matrices:
             weight += (

@@ -56,11 +56,6 @@ def convert(
     if placeholder_token is not None:
         chosen["placeholder_token"] = placeholder_token
     method = read(file, load_base(base), class_word, **chosen)
-    if not all(value.isfinite().all() for value in method.state_dict().values()):
-        raise PersoError(
-            f"{file} holds numbers that are not finite, which would draw black "
-            "pictures: its training went wrong. Ask for another one."
-        )
     method.save(out)
     print(
         f"{file} is a concept of {method.name} now: {out}, "

@@ -80,7 +80,9 @@ class PromptLookup:
         self.record(Encoding(ids, output[0].detach(), new_words))
 
     def record(self, encoding: Encoding) -> None:
-        """Keep an encoding, for example of an earlier lookup."""
+        """Keep an encoding, for example of an earlier lookup, once."""
+        if any(kept is encoding for kept in self._encodings.values()):
+            return
         self._encodings[self._count] = encoding
         self._count += 1
         if len(self._encodings) > self._keep:

@@ -33,6 +33,11 @@ def restored() -> Iterator[Callable[[Undo], None]]:
         _run(undo)
 
 
+def take_out(members: list[Any], member: Any) -> None:
+    """Take a member out of a list, if it is there."""
+    members[:] = [other for other in members if other is not member]
+
+
 def _run(undo: list[Undo]) -> None:
     for action in reversed(undo):
         action()

@@ -43,9 +43,17 @@ def on_gray(
 
     The background is where `masks` (pictures, 1, height, width), in [0, 1], are at most
     0.5; default: the masks that the encoder finds.
+
+    Raises:
+        PersoError: another number of masks than of pictures.
     """
     if masks is None:
         masks = encoder.find_masks(for_judge(pictures, encoder))
+    if len(masks) != len(pictures):
+        raise PersoError(
+            f"There are {len(masks)} masks for {len(pictures)} pictures: give one for "
+            "each, or None to let the judge find them."
+        )
     masks = F.interpolate(masks.to(pictures), size=pictures.shape[-2:], mode="bilinear")
     return pictures.where(masks > 0.5, torch.full_like(pictures, GRAY))
 
@@ -115,10 +123,13 @@ def clip_image_similarity(
     masked: bool = False,
     reference_masks: Tensor | None = None,
     person: bool = False,
+    picture_masks: Tensor | None = None,
 ) -> Tensor:
     """CLIP-I: mean cosine of pictures to references, (pictures,) in [-1, 1].
 
-    Without masks, it rewards a copied background.
+    Without masks, it rewards a copied background; with them, on both sides, it is the
+    masked CLIP-I of CatVersion (arXiv:2311.14631, which does not say what is put in
+    place of the background).
 
     Args:
         judges: as for `instance_similarity`, like the rest.
@@ -127,13 +138,23 @@ def clip_image_similarity(
         masked: whether backgrounds are replaced first.
         reference_masks: default: found by the encoder.
         person: whether the concept is a person.
+        picture_masks: of `pictures`, if they are known; default: found by the encoder.
     """
     if masked:
         encoder = subject_encoder(judges, person)
-        pictures = on_gray(pictures, encoder)
+        pictures = on_gray(pictures, encoder, picture_masks)
         references = on_gray(references, encoder, reference_masks)
     drawn, known = clip_images(judges, pictures), clip_images(judges, references)
     return (drawn @ known.T).mean(1).cpu()
+
+
+def overall_score(clip_image: Tensor, clip_text: Tensor) -> float:
+    """CatVersion's single number: the square root of mean CLIP-I times mean CLIP-T.
+
+    0 if one of the means is not positive.
+    """
+    image, text = clip_image.mean().clamp(min=0), clip_text.mean().clamp(min=0)
+    return (image * text).sqrt().item()
 
 
 # -- prompt fidelity -----------------------------------------------------------------

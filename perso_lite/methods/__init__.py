@@ -9,7 +9,7 @@ from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import parse_json, read_tensors
+from perso_lite.files import check_numbers, parse_json, read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
@@ -178,11 +178,5 @@ def _fill(method: Method, tensors: dict[str, Tensor], path: str | Path) -> None:
             f"{base_name(method.base)}: it was trained on another architecture and "
             "cannot be carried over. Load a base of that kind, or train it again."
         )
-    for key, value in learned.items():
-        if not value.isfinite().all():
-            raise PersoError(
-                f"{path} holds numbers in {key} that are not finite, which would draw "
-                "black pictures: its training went wrong. Train it again with a "
-                "smaller learning rate."
-            )
+    check_numbers(path, learned)
     method.load_state_dict(learned)

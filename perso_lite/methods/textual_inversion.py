@@ -28,7 +28,12 @@ from torch import Tensor, nn
 
 from perso_lite.base import noun_of, vector_of
 from perso_lite.errors import PersoError
-from perso_lite.files import read_pickled, read_safetensors, write_atomically
+from perso_lite.files import (
+    check_numbers,
+    read_pickled,
+    read_safetensors,
+    write_atomically,
+)
 from perso_lite.method import Method
 
 
@@ -166,4 +171,5 @@ def _one_word(path: Path) -> tuple[str, Tensor]:
             f"{path} does not hold one word: a learned_embeds file has one tensor, "
             "named like its word. Files of perso_lite go through load_method."
         )
+    check_numbers(path, {name: vectors})
     return name, vectors.detach().float()

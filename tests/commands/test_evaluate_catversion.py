@@ -68,16 +68,18 @@ def test_cases_have_true_masks_and_no_picture_is_its_own_reference(tiny, monkeyp
     judges = untrained_judges(tiny.tokenizer)
     seen = []
 
-    def masked(_, shown, known, own, known_masks):
-        seen.append((shown, own, known, known_masks))
+    def similarity(_, shown, known, masked=False, known_masks=None, picture_masks=None):
+        if masked:
+            seen.append((shown, picture_masks, known, known_masks))
         return torch.zeros(len(shown))
 
-    monkeypatch.setattr(evaluate_catversion, "masked_clip_image", masked)
+    monkeypatch.setattr(evaluate_catversion, "clip_image_similarity", similarity)
     monkeypatch.setattr(evaluate_catversion, "picture_size", lambda _: 128)
     concept = evaluate_catversion.load_concept("dotty-teddy")
     options = type("Options", (), {"seeds": 2})
     found = evaluate_catversion.clip_cases(tiny, judges, concept, options)
     assert [len(scores["clip_image"]) for scores in found.values()] == [1, 2, 2]
+    assert len(seen) == 3
     for shown, own, known, known_masks in seen:
         assert shown.shape[2:] == own.shape[2:] == (128, 128)
         assert 0.02 < own.mean() < 0.9

@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from judge_helpers import left_half, untrained_judges
+from judge_helpers import left_half, untrained_judges, with_other_background
 
 from perso_lite import PersoError
-from perso_lite.evaluation.masked_clip import (
-    background_filled,
-    masked_clip_image,
+from perso_lite.evaluation.metrics import (
+    GRAY,
+    clip_image_similarity,
+    clip_images,
+    on_gray,
     overall_score,
 )
-from perso_lite.evaluation.metrics import clip_image_similarity, clip_images
 
 
 @pytest.fixture(scope="module")
@@ -23,36 +24,40 @@ def pictures():
     return torch.rand(5, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
-def elsewhere(pictures):
-    """With another background behind the left half."""
-    noise = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(2))
-    return torch.where(left_half(1) > 0, pictures, noise)
+def masked_clip_image(judges, drawn, known, drawn_masks=None, known_masks=None):
+    masks = {"reference_masks": known_masks, "picture_masks": drawn_masks}
+    return clip_image_similarity(judges, drawn, known, True, **masks)
 
 
-@pytest.mark.parametrize("fill", [0.5, 1.0, (0.48, 0.46, 0.41)])
 @pytest.mark.parametrize("true_masks", [True, False])
-def test_it_does_not_see_backgrounds_on_either_side(judges, pictures, fill, true_masks):
+def test_it_does_not_see_backgrounds_on_either_side(judges, pictures, true_masks):
     drawn, known = pictures[:2], pictures[2:]
     masks = (left_half(2), left_half(3)) if true_masks else (None, None)
 
     def score(drawn, known):
-        return masked_clip_image(judges, drawn, known, *masks, fill)
+        return masked_clip_image(judges, drawn, known, *masks)
 
     wanted = score(drawn, known)
     assert wanted.shape == (2,)
-    assert torch.equal(score(elsewhere(drawn), known), wanted)
-    assert torch.equal(score(drawn, elsewhere(known)), wanted)
+    assert torch.equal(score(with_other_background(drawn), known), wanted)
+    assert torch.equal(score(drawn, with_other_background(known)), wanted)
     assert not torch.equal(score(drawn, known.flip(3)), wanted)
     plain = clip_image_similarity(judges, drawn, known)
     assert not torch.equal(
-        clip_image_similarity(judges, elsewhere(drawn), known), plain
+        clip_image_similarity(judges, with_other_background(drawn), known), plain
     )
 
 
 def test_the_same_subject_scores_one(judges, pictures):
-    same = (judges, pictures[:1], elsewhere(pictures[:1]), left_half(1), left_half(1))
+    same = (
+        judges,
+        pictures[:1],
+        with_other_background(pictures[:1]),
+        left_half(1),
+        left_half(1),
+    )
     assert masked_clip_image(*same).item() == pytest.approx(1, abs=1e-6)
-    whole = (judges, pictures[:1], elsewhere(pictures[:1]))
+    whole = (judges, pictures[:1], with_other_background(pictures[:1]))
     assert clip_image_similarity(*whole).item() < 1 - 1e-4
 
 
@@ -72,9 +77,9 @@ def test_it_is_the_mean_over_all_pairs(judges, pictures):
 
 
 def test_what_is_not_the_subject_gets_one_color(pictures):
-    filled = background_filled(pictures, left_half(5), (0.1, 0.2, 0.3))
+    filled = on_gray(pictures, None, left_half(5))
     assert torch.equal(filled[..., :64], pictures[..., :64])
-    assert filled[..., 64:].unique().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert filled[..., 64:].unique().tolist() == [GRAY]
 
 
 def test_overall_is_the_geometric_mean():
@@ -83,15 +88,10 @@ def test_overall_is_the_geometric_mean():
     assert overall_score(image, -text) == 0
 
 
-@pytest.mark.parametrize(
-    ("masks", "fill", "message"),
-    [
-        (4, 0.5, "4 masks for 5 pictures"),
-        (5, 1.5, "fill is 1.5"),
-        (5, (0.5, 0.5), r"fill is \(0.5, 0.5\)"),
-        (5, (0.5, 0.5, float("nan")), "fill is"),
-    ],
-)
-def test_bad_input_is_refused(pictures, masks, fill, message):
-    with pytest.raises(PersoError, match=message):
-        background_filled(pictures, left_half(masks), fill)
+@pytest.mark.parametrize("masks", [4, 6])
+def test_another_number_of_masks_is_refused(judges, pictures, masks):
+    given = [left_half(masks), left_half(masks)]
+    with pytest.raises(PersoError, match=f"{masks} masks for 5 pictures"):
+        masked_clip_image(judges, pictures, pictures, given[0])
+    with pytest.raises(PersoError, match=f"{masks} masks for 5 pictures"):
+        masked_clip_image(judges, pictures, pictures, None, given[1])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from judge_helpers import left_half, shade, untrained_judges
+from judge_helpers import left_half, shade, untrained_judges, with_other_background
 
 from perso_lite.__main__ import main
 from perso_lite.commands.evaluate_methods import SCORES, interval_table
@@ -42,11 +42,6 @@ def judges(tiny):
 @pytest.fixture(scope="module")
 def pictures():
     return torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(1))
-
-
-def with_other_background(pictures: torch.Tensor) -> torch.Tensor:
-    noise = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(2))
-    return torch.where(left_half(1) > 0, pictures, noise)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -1,16 +1,17 @@
 """Methods lend and take back: interrupted at any line, and left in any order."""
 
 import contextlib
+import functools
 import gc
 import itertools
 import random
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from before_and_after import changes, disturbed, snapshot_of
 from diffusers import StableDiffusionImg2ImgPipeline
+from interrupted_lines import InterruptedLines
 from PIL import Image
 
 import perso_lite
@@ -20,6 +21,7 @@ from perso_lite.methods import METHODS
 
 TRACED = (str(Path(perso_lite.__file__).parent), contextlib.__file__)
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
+interrupted = functools.partial(InterruptedLines, TRACED)
 BUILT_WITH = {  # the tiny pipeline knows few words
     "dreambooth_lora": {"identifier_token": "weird", "prior_pictures": 0},
     "custom_diffusion": {"initializer_token": "weird", "prior_pictures": 0},
@@ -40,32 +42,9 @@ def method(request, tiny, covariance):
     return make(request.param, tiny, covariance)
 
 
-class LineEvents:
-    """Counts the lines of the library that run, and interrupts at one of them."""
-
-    def __init__(self, interrupt_at=None):
-        self.count, self.interrupt_at = 0, interrupt_at
-
-    def __enter__(self):
-        sys.settrace(self.trace)
-        return self
-
-    def __exit__(self, *_):
-        sys.settrace(None)
-
-    def trace(self, frame, event, _):
-        if not frame.f_code.co_filename.startswith(TRACED):
-            return None
-        if event == "line":
-            self.count += 1
-            if self.count - 1 == self.interrupt_at:
-                raise KeyboardInterrupt
-        return self.trace
-
-
 def lend(method, base, interrupt_at=None):
     """Attach and leave once; returns how many lines ran."""
-    with LineEvents(interrupt_at) as events, method.attach(base):
+    with interrupted(interrupt_at) as events, method.attach(base):
         pass
     return events.count
 
@@ -112,7 +91,10 @@ def test_so_does_one_in_a_training_step(name, tiny, covariance):
 
     def step(interrupt_at=None):
         generator = torch.Generator().manual_seed(0)
-        with LineEvents(interrupt_at) as events, method.training_step(generator):
+        with (
+            interrupted(interrupt_at) as events,
+            method.training_step(generator),
+        ):
             pass
         return events.count
 
@@ -130,7 +112,7 @@ def test_and_one_while_attention_is_recorded(tiny):
     look = quick_look(tiny)
 
     def record(interrupt_at=None):
-        with LineEvents(interrupt_at) as events, record_attention(tiny):
+        with interrupted(interrupt_at) as events, record_attention(tiny):
             pass
         return events.count
 

@@ -1,11 +1,11 @@
 """Ctrl-C at any line of a training step: a step is counted if it was taken."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from interrupted_lines import InterruptedLines
 from torch import nn
 
 from perso_lite.errors import PersoError
@@ -30,34 +30,11 @@ def stage_of(steps: int, sample=None) -> Stage:
                  sample=sample, average=0.9, warm_up=1)  # fmt: skip
 
 
-class Interrupted:
-    """Raises KeyboardInterrupt at one line of the loop; counts them."""
-
-    def __init__(self, at=None):
-        self.at, self.count = at, 0
-
-    def __enter__(self):
-        sys.settrace(self.trace)
-        return self
-
-    def __exit__(self, *_):
-        sys.settrace(None)
-
-    def trace(self, frame, event, _):
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        if event == "line":
-            self.count += 1
-            if self.count - 1 == self.at:
-                raise KeyboardInterrupt
-        return self.trace
-
-
 def run(folder: Path, at=None, **often) -> int:
     """Train, perhaps interrupted; returns how many lines ran."""
     folder.mkdir()
     stage = stage_of(STEPS, sample=lambda step: None)
-    with Interrupted(at) as events:
+    with InterruptedLines(TRACED, at) as events:
         train(stage, folder, Accelerator(cpu=True), **often)
     return events.count
 

@@ -18,11 +18,16 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import picture_size
-from perso_lite.commands.evaluate_tradeoff import Point, Scores, measure, parser
+from perso_lite.commands.evaluate_tradeoff import (
+    Point,
+    Scores,
+    measure,
+    parser,
+    scores_as_json,
+)
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import Judges
-from perso_lite.evaluation.masked_clip import masked_clip_image
 from perso_lite.evaluation.metrics import clip_image_similarity, drift, drift_by_chance
 from perso_lite.evaluation.prompts import concept_prompts, toys
 from perso_lite.evaluation.scores import score_concept
@@ -109,14 +114,8 @@ def scored(
     for name, methods in points_of(base, concept, options.out):
         with attached(base, *methods):
             found = score_concept(base, judges, concept, prompts, seeds, **drawing)
-        accuracy = found.prompt_accuracy
-        points[name] = {
-            "instance": found.instance_masked.tolist(),
-            "prompt": accuracy[~accuracy.isnan()].tolist(),
-            "clip_image": found.clip_image_masked.tolist(),
-            "clip_image_plain": found.clip_image.tolist(),
-            "clip_text": found.clip_text.tolist(),
-        }
+        plain = {"clip_image_plain": found.clip_image.tolist()}
+        points[name] = scores_as_json(found) | plain
     return points
 
 
@@ -209,7 +208,9 @@ def clip_cases(
     found: Scores = {}
     for name, (shown, own) in cases.items():
         plain = clip_image_similarity(judges, shown, known)
-        masked = masked_clip_image(judges, shown, known, own, known_masks)
+        masked = clip_image_similarity(
+            judges, shown, known, True, known_masks, picture_masks=own
+        )
         scores = {"clip_image_plain": plain.tolist(), "clip_image": masked.tolist()}
         found[f"case: {name}"] = scores
     return found

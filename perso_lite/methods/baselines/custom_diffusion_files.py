@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
-from perso_lite.files import write_atomically
+from perso_lite.files import check_numbers, write_atomically
 from perso_lite.methods.baselines.public_files import (
     CUSTOM_DIFFUSION_FILES,
     read_public_tensors,
@@ -78,11 +78,7 @@ def read_deltas(
                 f"base in {tuple(wanted[key].shape)}; read it onto the base it was "
                 "trained on."
             )
-        if not tensors[key].isfinite().all():
-            raise PersoError(
-                f"{path} holds numbers in {key} that are not finite, which would draw "
-                "black pictures: its training went wrong. Ask for another one."
-            )
+    check_numbers(path, tensors)
     return {
         name: tensors[key_of(name)].float() - module.weight.detach().float().cpu()
         for name, module in projections.items()
@@ -115,4 +111,5 @@ def read_word(folder: Path, modifier_token: str | None) -> tuple[str, Tensor]:
         raise PersoError(
             f"{found[-1]} does not hold one vector of one new word, under its name."
         )
+    check_numbers(found[-1], tensors)
     return names[0], vector.detach().float().reshape(-1)

@@ -29,6 +29,7 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError, check_whole
+from perso_lite.files import check_numbers
 from perso_lite.methods.baselines.public_files import (
     LORA_FILES,
     read_public_tensors,
@@ -206,8 +207,4 @@ def _check_layer(
             f"{tuple(wide.shape)}, which does not fit this base; read it onto the base "
             "it was trained on."
         )
-    if not (thin.isfinite().all() and wide.isfinite().all()):
-        raise PersoError(
-            f"{path} holds numbers for {name} that are not finite, which would draw "
-            "black pictures: its training went wrong. Ask for another one."
-        )
+    check_numbers(path, {name: thin, f"{name}, up": wide})

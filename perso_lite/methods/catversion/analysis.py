@@ -7,7 +7,7 @@ it measured that is not known to us, so this measure is ours.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from perso_lite.base import encode_prompts
 from perso_lite.conditioning.cross_attention import call_argument
+from perso_lite.conditioning.restored import restored
 from perso_lite.errors import PersoError
 from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.catversion.prefix import (
@@ -122,7 +123,7 @@ def _watched(layers: list[nn.Module], which: Sequence[int]) -> Iterator[Seen]:
     """
     states: dict[int, Tensor] = {}
     seen: Seen = {}
-    with ExitStack() as stack:
+    with restored() as at_exit:
         for index in which:
 
             def given(_, args: tuple, kwargs: dict, index: int = index) -> None:
@@ -132,11 +133,10 @@ def _watched(layers: list[nn.Module], which: Sequence[int]) -> Iterator[Seen]:
                 seen[index] = states[index], args[0]
 
             layer = layers[index]
-            hook = layer.register_forward_pre_hook(given, with_kwargs=True)
-            stack.callback(hook.remove)
+            at_exit(layer.register_forward_pre_hook(given, with_kwargs=True).remove)
             # before the prefix is added, though attached later
-            hook = layer.out_proj.register_forward_pre_hook(found, prepend=True)
-            stack.callback(hook.remove)
+            register = layer.out_proj.register_forward_pre_hook
+            at_exit(register(found, prepend=True).remove)
         yield seen
 
 

@@ -29,7 +29,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from perso_lite.base import vector_of
+from perso_lite.base import vector_of, vectors_of
 from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError, check_finite, check_whole
 from perso_lite.method import InferenceParameter, Method
@@ -119,7 +119,9 @@ class CatVersion(Method):
         seed: int = 0,
     ):
         # the placeholder's vectors are the class word's own: nothing is learned there
-        vectors = word_vectors(base, class_word, initializer_token)  # (pieces, dim)
+        vectors = vectors_of(base, class_word)  # (pieces, dim)
+        if initializer_token is not None:
+            vectors = vector_of(base, initializer_token)[None]
         super().__init__(base, class_word, placeholder_token, len(vectors))
         self.register_buffer("word", vectors, persistent=False)
         self.initializer_token, self.caption = initializer_token, caption
@@ -219,25 +221,3 @@ class CatVersion(Method):
         keys, values = prefix.view(shape).unbind(2)
         method.load_state_dict({"prefix_keys": keys, "prefix_values": values})
         return method
-
-
-@torch.no_grad()
-def word_vectors(
-    base: StableDiffusionPipeline, class_word: str, initializer_token: str | None
-) -> Tensor:
-    """What the placeholder is read as, (pieces of the word, dim).
-
-    Raises:
-        PersoError: the initializer token is not one token of this base, or the class
-            word has a piece that the tokenizer does not know.
-    """
-    if initializer_token is not None:
-        return vector_of(base, initializer_token)[None]
-    ids = base.tokenizer(class_word, add_special_tokens=False).input_ids
-    if base.tokenizer.unk_token_id in ids:
-        raise PersoError(
-            f'This base cannot read all of "{class_word}", so its prefix would change '
-            "a word that is not there. Give a class word in letters that it knows."
-        )
-    table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
-    return table[ids].detach().float().clone()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from perso_lite.conditioning.cross_attention import call_argument, shared_on
-from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.restored import restored, take_out
 from perso_lite.errors import PersoError
 
 KEY = "joined_prefixes"  # under which the text encoder keeps them
@@ -131,10 +131,6 @@ class JoinedPrefixes:
                 at_exit(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield self
 
-    def remove(self, concept: Prefixed) -> None:
-        """Let a concept take part no longer."""
-        self.concepts = [other for other in self.concepts if other is not concept]
-
     def _texts_come(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         ids = call_argument(args, kwargs, 0, "input_ids")
         self._padding = call_argument(args, kwargs, 1, "attention_mask")
@@ -202,7 +198,7 @@ def joined_prefixes(base: StableDiffusionPipeline, concept: Prefixed) -> Iterato
     check_layers(concept.layers, count)
     make = JoinedPrefixes(base).installed
     with shared_on(base.text_encoder, KEY, make) as joined, restored() as at_exit:
-        at_exit(partial(joined.remove, concept))
+        at_exit(partial(take_out, joined.concepts, concept))
         joined.concepts.append(concept)
         yield
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.files import read_pickled
+from perso_lite.files import check_numbers, read_pickled
 
 FILE = "pytorch_adapter.bin"
 
@@ -40,4 +40,5 @@ def released_prefix(path: str | Path) -> Tensor:
             f"The entries of {path} differ, but those of a {FILE} of CatVersion are "
             "one and the same vector: it is the adapter of something else."
         )
+    check_numbers(path, {"its vector": first})
     return first

@@ -25,7 +25,7 @@ from perso_lite.conditioning.cross_attention import (
     shared_on,
     unet_inputs,
 )
-from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.restored import restored, take_out
 from perso_lite.conditioning.tokens import LearnedTokens
 from perso_lite.errors import PersoError
 from perso_lite.methods.perfusion.covariance import TextCovariance
@@ -99,10 +99,6 @@ class JointEdit:
                 )
             _check_apart(other, concept)
         self.concepts.append(concept)
-
-    def remove(self, concept: GatedConcept) -> None:
-        """Let it take part no longer."""
-        self.concepts = [other for other in self.concepts if other is not concept]
 
     def _projections(self, kind: str) -> Iterator[tuple[nn.Module, slice]]:
         """The layers' projections, and which part of the targets is theirs."""
@@ -219,6 +215,6 @@ def joined_edit(base: StableDiffusionPipeline, concept: GatedConcept) -> Iterato
     """
     installed = JointEdit(base).installed
     with shared_on(base.unet, KEY, installed) as edit, restored() as at_exit:
-        at_exit(partial(edit.remove, concept))
+        at_exit(partial(take_out, edit.concepts, concept))
         edit.add(concept)
         yield

@@ -55,10 +55,6 @@ class EncodingCache:
         of_keys, of_values = zip(*(self._kept[key] for key in keys), strict=True)
         return torch.stack(of_keys), torch.stack(of_values)
 
-    def remove(self, word: "SpaceTimeWord") -> None:
-        """Let a word take part no longer."""
-        self.words = [other for other in self.words if other is not word]
-
     def _encode(self, ids: Tensor, timesteps: Tensor) -> States:
         vectors = [word.vectors(timesteps) for word in self.words]
         words = map(WordVectors, self.token_ids(), *zip(*vectors, strict=True))

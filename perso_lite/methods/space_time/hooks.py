@@ -25,7 +25,7 @@ from perso_lite.conditioning.cross_attention import (
     unet_inputs,
 )
 from perso_lite.conditioning.prompt_lookup import PromptLookup
-from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.restored import restored, take_out
 from perso_lite.methods.space_time.encoder import States
 from perso_lite.methods.space_time.encoding_cache import EncodingCache
 
@@ -134,7 +134,7 @@ def joined_conditioning(
     """Inside, a `SpaceTimeWord` takes part in what the layers of `base` read."""
     installed = PerLayerConditioning(base).installed
     with shared_on(base.unet, KEY, installed) as present, restored() as at_exit:
-        at_exit(partial(present.cache.remove, word))
+        at_exit(partial(take_out, present.cache.words, word))
         present.cache.words.append(word)
         for encoding in word.encodings:  # a prompt may have been encoded in them
             present.prompts.record(encoding)

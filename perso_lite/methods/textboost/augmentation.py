@@ -86,7 +86,7 @@ class Augmentation:
             )
         self.kind, self.probability = kind, probability
         self.count, self.seed = count, seed
-        self.words = {name: words_of(base.tokenizer, name) for name in WORDS}
+        self.words = {name: words_for(base.tokenizer, name) for name in WORDS}
         named = {name: f"{placeholder_token[:-1]}-{name}>" for name in WORDS}
         self.tokens = named if kind == "tokens" else {}
 
@@ -117,7 +117,7 @@ class Augmentation:
         return text
 
 
-def words_of(tokenizer: CLIPTokenizer, name: str) -> str:
+def words_for(tokenizer: CLIPTokenizer, name: str) -> str:
     """What a transformation is called: of its `WORDS` the first that are all known."""
 
     def known(text: str) -> bool:

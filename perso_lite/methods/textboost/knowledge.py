@@ -9,7 +9,6 @@ new word, and compares with what the encoder made of them before any training:
 No class pictures are drawn and the U-Net is not asked, so it costs little.
 """
 
-import json
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +20,7 @@ from perso_lite.base import encode_prompts
 from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.new_words import as_read
 from perso_lite.errors import PersoError, check_finite, check_whole
-from perso_lite.files import DATA_FOLDER
+from perso_lite.files import DATA_FOLDER, read_json
 
 CAPTIONS_FILE = DATA_FOLDER / "prompts" / "knowledge.json"
 EMPTY, OF_CLASS = 0.1, 0.1  # how often each is drawn (released code); else a caption
@@ -42,7 +41,7 @@ def shipped_captions() -> list[str]:
             "`pip install -e .`, give knowledge_captions, or set "
             "knowledge_preservation=0."
         )
-    return json.loads(CAPTIONS_FILE.read_text("utf-8"))
+    return read_json(CAPTIONS_FILE, list)
 
 
 def unlike(states: Tensor, others: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ a file of vectors for each new word. The released code puts LoRA into a folder
 the two of "<zoom-in>".
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from torch import Tensor
 
 from perso_lite.errors import PersoError
 from perso_lite.files import (
+    check_numbers,
     folder_written_whole,
+    read_json,
     read_pickled,
     read_safetensors,
     write_atomically,
@@ -116,13 +117,14 @@ def read_released_folder(folder: str | Path) -> ReleasedFolder:
             f"There is no file of a word in {folder}: the released code writes one "
             "such as dog.bin for <dog> beside the folder text_encoder."
         )
+    check_numbers(folder, weights | words)
     return ReleasedFolder(weights, ranks.pop(), targets, words)
 
 
 def _scale(path: Path) -> float:
     """What peft would multiply B A with."""
     try:
-        stated = json.loads(path.read_text("utf-8"))
+        stated = read_json(path, dict)
         rank = stated["r"]
         if stated.get("alpha_pattern") or stated.get("use_dora"):
             raise ValueError("it is no plain LoRA")

@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from perso_lite.base import base_name, noun_of, vector_of
+from perso_lite.base import base_name, noun_of, vector_of, vectors_of
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.conditioning.new_words import token_names, words_of
 from perso_lite.conditioning.tokens import check_placeholder
@@ -85,7 +85,7 @@ class WordWithLora(Method):
             raise PersoError(
                 f"targets is {targets!r}; give one or more of {', '.join(TARGETS)}."
             )
-        of_class = rows_of(base, class_word if with_class_word else "")
+        of_class = vectors_of(base, class_word if with_class_word else "")
         super().__init__(
             base, class_word, placeholder_token, num_vectors + len(of_class)
         )
@@ -234,17 +234,10 @@ class WordWithLora(Method):
 # -- where it starts -------------------------------------------------------------------
 
 
-def rows_of(base: StableDiffusionPipeline, text: str) -> Tensor:
-    """A copy of the embedding table's rows for a text, (pieces, dim) float32."""
-    ids = base.tokenizer(text, add_special_tokens=False).input_ids
-    table = base.text_encoder.get_input_embeddings().weight  # (tokens, dim)
-    return table.detach()[torch.tensor(ids, dtype=torch.long)].float().clone()
-
-
 def vectors_of_words(base: StableDiffusionPipeline, text: str) -> Tensor:
     """A vector for each word of a text, (words, dim) float32.
 
     A word's row, or the mean of its pieces' (ours; for CLIP, all of the released code's
     words are whole).
     """
-    return torch.stack([rows_of(base, word).mean(0) for word in text.split()])
+    return torch.stack([vectors_of(base, word).mean(0) for word in text.split()])

@@ -268,7 +268,9 @@ def test_another_bases_file_is_carried_over_only_when_asked(
 ):
     path, method = tmp_path / "toy.safetensors", make(seed=1)
     method.save(path)
-    own_tiny.unet.conv_in.weight.add_(0.01)  # fine-tuned
+    generator = torch.Generator().manual_seed(0)
+    for weight in own_tiny.unet.parameters():  # fine-tuned
+        weight.add_(0.01 * torch.randn(weight.shape, generator=generator))
     with pytest.raises(PersoError, match="say transfer=True"):
         load_method(path, own_tiny)
     moved = load_method(path, own_tiny, transfer=True)
