@@ -8,14 +8,11 @@ from perso_lite.concepts import (
     load_concept as load_concept,
     shipped_concepts as shipped_concepts,
 )
-from perso_lite.method import (
-    Method as Method,
-    attached as attached,
-    inference_parameters as inference_parameters,
-)
+from perso_lite.method import Method as Method, attached as attached
+from perso_lite.sampling import inference_parameters as inference_parameters
 from perso_lite.training import fit as fit, TrainingStep as TrainingStep
 from perso_lite.sampling import generate as generate
-from perso_lite.base import encode_prompts as encode_prompts
+from perso_lite.conditioning.words import encode_prompts as encode_prompts
 
 # -- the methods ----------------------------------------------------------------------
 from perso_lite.methods import (

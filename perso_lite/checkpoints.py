@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError, check_finite, check_whole, shortened
-from perso_lite.files import parse_json, read_tensors, write_tensors
+from perso_lite.files.reading import parse_json
+from perso_lite.files.tensors import read_tensors, write_tensors
 from perso_lite.method import Method
 
 SCHEDULES = ("constant", "linear", "cosine")  # of the learning rate

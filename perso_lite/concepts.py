@@ -12,50 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import (
-    DATA_FOLDER,
-    existing_file,
-    parse_json,
-    read_json,
-    read_text,
-)
+from perso_lite.files import DATA_FOLDER
+from perso_lite.files.pictures import open_picture
+from perso_lite.files.reading import parse_json, read_json, read_text
 
 CONCEPTS_FOLDER = DATA_FOLDER / "concepts"
-LARGEST_SIDE = 1024  # in pixels; larger pictures are reduced to this
 MASK = "_mask"  # at the end of a mask's name
 OTHER_CAPTIONS = ("metadata.csv", "captions.txt")  # of other tools; not read
 # Pillow cannot read these without a plug-in, but people have folders full of them.
 UNREADABLE_SUFFIXES = {".heic", ".heif", ".cr2", ".nef", ".arw", ".dng"}
 
-# The neutral captions of Textual Inversion: there is a thing, and nothing about it.
-TEMPLATES = (
-    "a photo of a clean {}", "a photo of a cool {}", "a photo of a dirty {}",
-    "a photo of a nice {}", "a photo of a small {}", "a photo of a {}",
-    "a photo of my {}", "a photo of one {}", "a photo of the clean {}",
-    "a photo of the cool {}", "a photo of the large {}", "a photo of the nice {}",
-    "a photo of the small {}", "a photo of the weird {}", "a photo of the {}",
-    "the photo of a {}", "a bright photo of the {}", "a close-up photo of a {}",
-    "a close-up photo of the {}", "a cropped photo of a {}",
-    "a cropped photo of the {}", "a dark photo of the {}", "a good photo of a {}",
-    "a good photo of the {}", "a rendering of a {}", "a rendition of a {}",
-    "a rendition of the {}",
-)  # fmt: skip
-# Its captions for a style. The authors' list says two of them twice.
-STYLE_TEMPLATES = (
-    "a painting in the style of {}", "a rendering in the style of {}",
-    "a cropped painting in the style of {}", "the painting in the style of {}",
-    "a clean painting in the style of {}", "a dirty painting in the style of {}",
-    "a dark painting in the style of {}", "a picture in the style of {}",
-    "a cool painting in the style of {}", "a close-up painting in the style of {}",
-    "a bright painting in the style of {}", "a good painting in the style of {}",
-    "a rendition in the style of {}", "a nice painting in the style of {}",
-    "a small painting in the style of {}", "a weird painting in the style of {}",
-    "a large painting in the style of {}",
-)  # fmt: skip
 LEARNABLE_PROPERTIES = ("object", "style")
 
 
@@ -308,82 +278,3 @@ def _open_all(
     for reason in refused:
         warnings.warn(f"{reason} It is left out.", stacklevel=4)
     return images, masks, kept
-
-
-def open_picture(
-    path: Path, mask_path: Path | None = None
-) -> tuple[Image.Image, Image.Image | None]:
-    """Open one picture as square RGB, with its mask if there is one.
-
-    Raises:
-        PersoError: the picture or its mask cannot be read.
-    """
-    image = _open(path).convert("RGBA")
-    alpha = image.getchannel("A")
-    mask = None
-    if mask_path is not None:
-        mask = _as_mask(_open(mask_path)).resize(image.size)
-    elif alpha.getextrema() != (255, 255):
-        mask = alpha
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image).convert("RGB")
-    return _square(flat), None if mask is None else _square(mask)
-
-
-def _as_mask(image: Image.Image) -> Image.Image:
-    """A mask from a picture: from its transparency if it has some, else its gray."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            return alpha
-    return image.convert("L")
-
-
-def _open(path: Path) -> Image.Image:
-    """Decode one file: upright, 8 bits per channel, not needlessly large."""
-    existing_file(path)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels and refuses from 179
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.draft("RGB", (2 * LARGEST_SIDE, 2 * LARGEST_SIDE))  # JPEG only
-                image.load()
-                return _to_8_bits(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as reason:
-        raise PersoError(
-            f"{path} has too many pixels to open safely; save it smaller, 1024 pixels "
-            "a side are plenty."
-        ) from reason
-    except UnidentifiedImageError as reason:
-        raise PersoError(
-            f"{path} cannot be read as a picture (no format Pillow knows); save it "
-            "again as PNG or JPEG."
-        ) from reason
-    # a damaged file can make Pillow's decoders raise anything
-    except Exception as reason:
-        raise PersoError(
-            f"{path} cannot be read as a picture ({shortened(reason)}); save it again "
-            "as PNG or JPEG."
-        ) from reason
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit and floating-point gray values to 0 to 255."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-    if image.mode == "F":
-        values = np.asarray(image)
-        values = values * 255 if values.max() <= 1 else values
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    return image
-
-
-def _square(image: Image.Image) -> Image.Image:
-    """Cut out the middle square and reduce it to `LARGEST_SIDE`."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    if side <= LARGEST_SIDE:
-        return square
-    return square.resize((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)

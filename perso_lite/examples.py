@@ -13,8 +13,9 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from perso_lite.base import check_length, picture_size
+from perso_lite.base import picture_size
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.words import check_length
 from perso_lite.method import Method, View
 
 SMALLEST_CROP = 0.7  # of a picture's side (ours)

@@ -8,10 +8,9 @@ pictures, parameter groups, and optionally for weights and extra terms of the lo
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,13 +21,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from perso_lite import __version__
-from perso_lite.base import base_name, encode_prompts, fingerprint
-from perso_lite.concepts import STYLE_TEMPLATES, TEMPLATES, Concept
+from perso_lite.base import base_name, fingerprint
+from perso_lite.concepts import Concept
+from perso_lite.conditioning.neutral_captions import TEMPLATES, style_templates
 from perso_lite.conditioning.new_words import as_read, token_names
 from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError, check_whole
-from perso_lite.files import write_tensors
+from perso_lite.files.tensors import write_tensors
+from perso_lite.sampling import InferenceParameter
 
 FORMAT_VERSION = "1"
 
@@ -46,38 +48,6 @@ class View:
     image: Image.Image
     mask: Image.Image | None
     captions: list[str]
-
-
-class InferenceParameter:
-    """A number or word that is chosen when drawing, declared in the class of a method.
-
-        beta = InferenceParameter("the bias of the gate", check)
-
-    Setting it checks the value. `INFERENCE_PARAMETERS` lists those of a class.
-
-    Args:
-        meaning: what it is, in one sentence.
-        check: given the method and a value, returns the value to keep.
-
-    Raises:
-        PersoError: from `check`, on setting a value that is out of range.
-    """
-
-    def __init__(self, meaning: str, check: Callable[[Any, Any], Any]):
-        self.meaning, self.check = meaning, check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, method: Any, owner: type) -> Any:
-        if method is None:
-            return self
-        if self.name not in vars(method):
-            raise AttributeError(self.name)  # so that hasattr works before it is set
-        return vars(method)[self.name]
-
-    def __set__(self, method: Any, value: Any) -> None:
-        vars(method)[self.name] = self.check(method, value)
 
 
 class Method(nn.Module):
@@ -284,19 +254,6 @@ class Method(nn.Module):
         write_tensors(path, self.tensors(), self.header())
 
 
-def style_templates(base: StableDiffusionPipeline) -> tuple[str, ...]:
-    """The neutral captions for a style, in words that the base knows.
-
-    A base without the word "style", such as ours, reads "a painting in <art>" for "a
-    painting in the style of <art>": the pieces of an unknown word would disturb it. On
-    ours, neutral captions do not suffice all the same; a style is learned there with
-    captions of one's own that name what is in each picture ("a <art> of a cat").
-    """
-    if len(base.tokenizer.tokenize("style")) == 1:
-        return STYLE_TEMPLATES
-    return tuple(text.replace("the style of ", "") for text in STYLE_TEMPLATES)
-
-
 @contextmanager
 def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
     """Attach several concepts at once; their placeholders must differ.
@@ -307,25 +264,6 @@ def attached(base: StableDiffusionPipeline, *methods: Method) -> Iterator[None]:
     with ExitStack() as stack:
         for method in methods:
             stack.enter_context(method.attach(base))
-        yield
-
-
-@contextmanager
-def inference_parameters(method: Method, **given: Any) -> Iterator[None]:
-    """Set inference parameters for the length of the `with` block.
-
-    Raises:
-        PersoError: the method has no such parameter, or a value is out of range.
-    """
-    for name in given.keys() - method.INFERENCE_PARAMETERS.keys():
-        known = ", ".join(method.INFERENCE_PARAMETERS) or "none"
-        raise PersoError(
-            f"{method.name} has no inference parameter {name}; it has: {known}."
-        )
-    with restored() as at_exit:
-        for name, value in given.items():
-            at_exit(partial(setattr, method, name, getattr(method, name)))
-            setattr(method, name, value)
         yield
 
 

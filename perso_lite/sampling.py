@@ -1,6 +1,12 @@
-"""From noise to pictures: the denoising loop, for many prompts and seeds at once."""
+"""From noise to pictures: the denoising loop, for many prompts and seeds at once.
 
-from collections.abc import Iterator, Sequence
+And the inference parameters of methods: what is chosen when drawing, without training.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -8,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from perso_lite.base import encode_prompts
+from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError, check_finite, check_whole
 
 
@@ -151,3 +158,57 @@ def denoise(
             noise = unprompted + guidance_scale * (prompted - unprompted)
         latents = scheduler.step(noise, timestep, latents, **extra).prev_sample
         yield latents
+
+
+# -- what is chosen when drawing ------------------------------------------------------
+
+
+class InferenceParameter:
+    """A number or word that is chosen when drawing, declared in the class of a method.
+
+        beta = InferenceParameter("the bias of the gate", check)
+
+    Setting it checks the value. `INFERENCE_PARAMETERS` lists those of a class.
+
+    Args:
+        meaning: what it is, in one sentence.
+        check: given the method and a value, returns the value to keep.
+
+    Raises:
+        PersoError: from `check`, on setting a value that is out of range.
+    """
+
+    def __init__(self, meaning: str, check: Callable[[Any, Any], Any]):
+        self.meaning, self.check = meaning, check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, method: Any, owner: type) -> Any:
+        if method is None:
+            return self
+        if self.name not in vars(method):
+            raise AttributeError(self.name)  # so that hasattr works before it is set
+        return vars(method)[self.name]
+
+    def __set__(self, method: Any, value: Any) -> None:
+        vars(method)[self.name] = self.check(method, value)
+
+
+@contextmanager
+def inference_parameters(method: Any, **given: Any) -> Iterator[None]:
+    """Set inference parameters for the length of the `with` block.
+
+    Raises:
+        PersoError: the method has no such parameter, or a value is out of range.
+    """
+    for name in given.keys() - method.INFERENCE_PARAMETERS.keys():
+        known = ", ".join(method.INFERENCE_PARAMETERS) or "none"
+        raise PersoError(
+            f"{method.name} has no inference parameter {name}; it has: {known}."
+        )
+    with restored() as at_exit:
+        for name, value in given.items():
+            at_exit(partial(setattr, method, name, getattr(method, name)))
+            setattr(method, name, value)
+        yield

@@ -24,7 +24,7 @@ from perso_lite.checkpoints import (
 from perso_lite.concepts import Concept
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.examples import Batch, draw_batch, prepare
-from perso_lite.files import check_writable
+from perso_lite.files.writing import check_writable
 from perso_lite.method import Method
 
 

@@ -6,7 +6,7 @@ import torch
 from tiny_pipeline import weights_hash
 
 from perso_lite.base import parts
-from perso_lite.files import content_hash
+from perso_lite.files.tensors import content_hash
 
 
 @torch.no_grad()

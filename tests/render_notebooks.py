@@ -26,7 +26,7 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from notebook_rules import NOTEBOOKS, numbered, read, share_compared
 from PIL import Image
 
-from perso_lite.files import write_atomically
+from perso_lite.files.writing import write_atomically
 from perso_lite.teaching.panel import WIDGET_VIEW
 
 # what any Python 3 kernel may run; the patch version would change with the machine

@@ -11,12 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from perso_lite import DreamBoothLoRA, PersoError, TextualInversion, load_method
 from perso_lite import files as files_module
-from perso_lite.files import (
+from perso_lite.files.tensors import read_tensors, write_tensors
+from perso_lite.files.writing import (
     check_writable,
     folder_written_whole,
-    read_tensors,
     write_atomically,
-    write_tensors,
 )
 
 TENSORS = {"a.b": torch.arange(6.0).view(2, 3), "c": torch.tensor(7)}
@@ -137,7 +136,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypa
 def test_a_write_the_system_cuts_short_leaves_nothing(tmp_path):
     # a real failure in the middle of writing: the system allows 1000 bytes a file
     program = (
-        "import sys; from perso_lite.files import write_atomically\n"
+        "import sys; from perso_lite.files.writing import write_atomically\n"
         "write_atomically(sys.argv[1], bytes(100_000))"
     )
     path = tmp_path / "file.bin"

@@ -14,9 +14,12 @@ import perso_lite
 
 LIBRARY = Path(perso_lite.__file__).parent
 # single files in an order in which each imports only what stands before it
-GROUND = ["errors", "files", "_lazy"]
+GROUND = ["errors", "files", "files.writing", "files.reading", "files.tensors"]
+GROUND += ["files.pictures", "_lazy"]
 CONDITIONING = [
     "conditioning.restored",
+    "conditioning.neutral_captions",
+    "conditioning.words",
     "conditioning.new_words",
     "conditioning.tokens",
     "conditioning.cross_attention",

@@ -20,8 +20,8 @@ from one_batch import batch_of, losses_of
 from perso_lite import METHODS, PersoError, attached, fit, generate, load_method
 from perso_lite.base import fingerprint, load_base
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.method import inference_parameters
 from perso_lite.methods.perfusion.covariance import covariance_of
+from perso_lite.sampling import inference_parameters
 
 NAN = float("nan")
 STEPS = 4

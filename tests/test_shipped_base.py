@@ -16,12 +16,16 @@ from perso_lite import (
     load_method,
     shipped_concepts,
 )
-from perso_lite.base import BASE_FOLDER, picture_size, single_token_id
-from perso_lite.concepts import STYLE_TEMPLATES, TEMPLATES
+from perso_lite.base import BASE_FOLDER, picture_size
+from perso_lite.conditioning.neutral_captions import (
+    STYLE_TEMPLATES,
+    TEMPLATES,
+    style_templates,
+)
 from perso_lite.conditioning.tokens import check_placeholder
+from perso_lite.conditioning.words import single_token_id
 from perso_lite.evaluation.prompts import toys
 from perso_lite.files import DATA_FOLDER
-from perso_lite.method import style_templates
 from perso_lite.methods.baselines.dreambooth_lora import usual_identifier
 from perso_lite.world.words import RESERVED_WORDS
 

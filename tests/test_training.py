@@ -11,7 +11,7 @@ from tiny_pipeline import tiny_pipeline
 from perso_lite import PersoError, TextualInversion, fit, load_base, load_method
 from perso_lite.checkpoints import begin_training, training_record
 from perso_lite.examples import Batch, draw_batch, prepare
-from perso_lite.files import read_tensors, write_tensors
+from perso_lite.files.tensors import read_tensors, write_tensors
 from perso_lite.training import fit_with_bar, train_step
 
 

@@ -11,8 +11,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from perso_lite.concepts import TEMPLATES
-from perso_lite.files import content_hash
+from perso_lite.conditioning.neutral_captions import TEMPLATES
+from perso_lite.files.tensors import content_hash
 
 WORDS = ["teddy", "cat", "dog", "hat", "beach", "snow"]
 WORDS += ["on", "in", "and", "next", "to", "wearing"]

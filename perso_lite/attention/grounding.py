@@ -16,7 +16,7 @@ from torch import Tensor
 from perso_lite.attention.layers import Layers
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.record import record_attention
-from perso_lite.base import encode_prompts
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 
 

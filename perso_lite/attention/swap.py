@@ -16,12 +16,12 @@ from torch import Tensor
 
 from perso_lite.attention.layers import Layers, choose_layers
 from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
-from perso_lite.base import encode_prompts
 from perso_lite.conditioning.cross_attention import (
     CrossAttentionLayer,
     cross_attention_layers,
     rewritten_text,
 )
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from perso_lite.base import load_base
 from perso_lite.errors import PersoError
-from perso_lite.files import check_writable
+from perso_lite.files.writing import check_writable
 from perso_lite.methods import METHODS
 from perso_lite.methods.baselines.public_files import reader_of
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from perso_lite.base import load_base
-from perso_lite.files import check_writable, read_text
+from perso_lite.files.reading import read_text
+from perso_lite.files.writing import check_writable
 from perso_lite.methods.perfusion import covariance
 
 

@@ -26,7 +26,7 @@ from perso_lite.evaluation.ground_truth import only_requested, truth_of
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN, Judges, load_judges
 from perso_lite.evaluation.metrics import read_attributes
 from perso_lite.evaluation.prompts import base_prompts
-from perso_lite.files import check_writable, write_atomically
+from perso_lite.files.writing import check_writable, write_atomically
 from perso_lite.pretrain.judge_measuring import first_of_each
 from perso_lite.pretrain.pictures import VIEWS, subject_scene
 from perso_lite.pretrain.unet import save_sheet

@@ -24,7 +24,7 @@ from perso_lite.evaluation.scores import (
     oracle_scores,
     score_concept,
 )
-from perso_lite.files import check_writable, write_atomically
+from perso_lite.files.writing import check_writable, write_atomically
 from perso_lite.methods import METHODS, method_named
 from perso_lite.training import fit
 

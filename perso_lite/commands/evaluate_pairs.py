@@ -25,7 +25,8 @@ from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.judges import ATTRIBUTES, PICTURE_SIZE, Judges, load_judges
 from perso_lite.evaluation.metrics import instance_similarity, read_attributes
 from perso_lite.evaluation.prompts import toys
-from perso_lite.files import check_writable, existing_file, write_atomically
+from perso_lite.files.reading import existing_file
+from perso_lite.files.writing import check_writable, write_atomically
 from perso_lite.method import attached
 from perso_lite.methods import load_method
 from perso_lite.methods.perfusion.joint_edit import joint_edit

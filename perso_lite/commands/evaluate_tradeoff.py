@@ -34,7 +34,8 @@ from perso_lite.evaluation.scores import (
     score_concept,
 )
 from perso_lite.figures.pictures import as_images
-from perso_lite.files import check_writable, read_json, write_atomically
+from perso_lite.files.reading import read_json
+from perso_lite.files.writing import check_writable, write_atomically
 from perso_lite.method import Method, attached
 from perso_lite.methods import METHODS
 from perso_lite.training import fit

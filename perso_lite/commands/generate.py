@@ -7,7 +7,7 @@ from perso_lite.base import load_base
 from perso_lite.conditioning.new_words import as_read
 from perso_lite.errors import PersoError, shortened
 from perso_lite.figures.pictures import save_picture
-from perso_lite.files import check_writable
+from perso_lite.files.writing import check_writable
 from perso_lite.method import attached
 from perso_lite.methods import load_method
 from perso_lite.sampling import generate

@@ -13,7 +13,7 @@ from perso_lite.attention.masks import with_automatic_masks
 from perso_lite.base import load_base
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.errors import PersoError
-from perso_lite.files import check_writable
+from perso_lite.files.writing import check_writable
 from perso_lite.method import Method
 from perso_lite.methods import method_named
 from perso_lite.training import fit_with_bar

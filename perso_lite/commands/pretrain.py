@@ -38,7 +38,7 @@ from perso_lite.commands.options import Parser, finite
 from perso_lite.commands.tour import tour
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import save_picture
-from perso_lite.files import check_writable
+from perso_lite.files.writing import check_writable
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_measuring import measure_judges

@@ -24,7 +24,9 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from perso_lite.base import quiet
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import DATA_FOLDER, read_safetensors, write_atomically
+from perso_lite.files import DATA_FOLDER
+from perso_lite.files.tensors import read_safetensors
+from perso_lite.files.writing import write_atomically
 from perso_lite.world.accessories import ACCESSORIES
 from perso_lite.world.people import THETA
 from perso_lite.world.places import PLACES

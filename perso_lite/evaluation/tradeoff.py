@@ -16,7 +16,8 @@ from torch import Tensor
 
 from perso_lite.errors import PersoError, shortened
 from perso_lite.evaluation.bootstrap import bootstrap_interval
-from perso_lite.files import DATA_FOLDER, read_json
+from perso_lite.files import DATA_FOLDER
+from perso_lite.files.reading import read_json
 
 RESULTS = DATA_FOLDER / "results" / "tradeoff.json"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from perso_lite.errors import PersoError
 from perso_lite.figures.style import SMALL, entitle, new_figure
-from perso_lite.files import write_atomically
+from perso_lite.files.writing import write_atomically
 
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 GAP, LINE = 6, 18  # between the pictures of a sheet; height of a line of text

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import check_numbers, parse_json, read_tensors
+from perso_lite.files.reading import parse_json
+from perso_lite.files.tensors import check_numbers, read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA

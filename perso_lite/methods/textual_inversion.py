@@ -26,14 +26,11 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from perso_lite.base import noun_of, vector_of
+from perso_lite.conditioning.words import noun_of, vector_of
 from perso_lite.errors import PersoError
-from perso_lite.files import (
-    check_numbers,
-    read_pickled,
-    read_safetensors,
-    write_atomically,
-)
+from perso_lite.files.reading import read_pickled
+from perso_lite.files.tensors import check_numbers, read_safetensors
+from perso_lite.files.writing import write_atomically
 from perso_lite.method import Method
 
 

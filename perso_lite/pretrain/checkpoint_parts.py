@@ -15,7 +15,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import folder_written_whole
+from perso_lite.files.writing import folder_written_whole
 from perso_lite.pretrain.autoencoder import (
     TrainableAutoencoder,
     build_autoencoder,

@@ -13,7 +13,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from perso_lite.files import folder_written_whole
+from perso_lite.files.writing import folder_written_whole
 from perso_lite.pretrain.tokenizer import save_tokenizer
 
 

@@ -21,7 +21,8 @@ from perso_lite.evaluation.judges import (
     load_clip,
     load_judge,
 )
-from perso_lite.files import read_json, write_atomically
+from perso_lite.files.reading import read_json
+from perso_lite.files.writing import write_atomically
 from perso_lite.pretrain.autoencoder import reconstructed
 from perso_lite.pretrain.checkpoint_parts import load_autoencoder
 from perso_lite.pretrain.clip import caption_accuracy

@@ -11,7 +11,7 @@ from perso_lite.evaluation.judges import (
     InstanceEncoder,
     save_judge,
 )
-from perso_lite.files import folder_written_whole
+from perso_lite.files.writing import folder_written_whole
 from perso_lite.pretrain.checkpoint_parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
 from perso_lite.pretrain.judge_measuring import (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import read_pickled
+from perso_lite.files.reading import read_pickled
 from perso_lite.pretrain.settings import Budget, learning_rate_at
 
 Modules = dict[str, nn.Module]

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.errors import PersoError, shortened
-from perso_lite.files import read_json
+from perso_lite.files.reading import read_json
 from perso_lite.world.accessories import ACCESSORIES
 from perso_lite.world.backdrops import MOOD_NUMBERS
 from perso_lite.world.captions import caption

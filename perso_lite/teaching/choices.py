@@ -7,7 +7,8 @@ from typing import Any
 from diffusers import StableDiffusionPipeline
 
 from perso_lite.errors import PersoError
-from perso_lite.method import Method, attached, inference_parameters
+from perso_lite.method import Method, attached
+from perso_lite.sampling import inference_parameters
 
 # one method, alone or with its inference parameters; or a list of these, [] for none
 OneMethod = Method | tuple[Method, Mapping[str, Any]]

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.figures.truncation import truncation_figure
-from perso_lite.method import inference_parameters, state_of
+from perso_lite.method import state_of
 from perso_lite.methods.space_time.analysis import mapper_output
 from perso_lite.methods.space_time.mapper import HIDDEN
 from perso_lite.methods.space_time.neti import NeTI
-from perso_lite.sampling import generate
+from perso_lite.sampling import generate, inference_parameters
 from perso_lite.teaching.panel import Panel, choice, slider, text_box
 
 TRUNCATIONS = (0, 1, 2, 4, 8, 16, 32, 64, HIDDEN)

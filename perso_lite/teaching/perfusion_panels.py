@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from perso_lite.errors import PersoError
 from perso_lite.figures.perfusion import bars_figure, curve_figure
-from perso_lite.method import attached, inference_parameters, state_of
+from perso_lite.method import attached, state_of
 from perso_lite.methods.perfusion.analysis import concept_similarity, token_states
 from perso_lite.methods.perfusion.joint_edit import joint_edit
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.perfusion.rank_one import EDITS
-from perso_lite.sampling import generate
+from perso_lite.sampling import generate, inference_parameters
 from perso_lite.teaching.panel import Panel, choice, slider, text_box
 
 BETAS = tuple(step / 20 for step in range(21))

@@ -9,7 +9,7 @@ from perso_lite.attention.grounding import (
     attention_on_noised,
     word_grounding,
 )
-from perso_lite.base import encode_prompts
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.evaluation.prompts import single_toy_prompts
 

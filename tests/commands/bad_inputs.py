@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from perso_lite import TextualInversion, load_concept
 from perso_lite.checkpoints import DEFAULTS, picture_hash
 from perso_lite.evaluation.prompts import toys
-from perso_lite.files import read_tensors, write_tensors
+from perso_lite.files.tensors import read_tensors, write_tensors
 
 DEEP = "[" * 100_000
 DESCRIBED = {

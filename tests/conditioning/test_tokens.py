@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from perso_lite import PersoError, TextualInversion, encode_prompts
-from perso_lite.base import single_token_id
-from perso_lite.concepts import TEMPLATES
+from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import token_names, words_of
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
+from perso_lite.conditioning.words import single_token_id
 
 
 def test_there_are_27_different_templates_with_one_slot():

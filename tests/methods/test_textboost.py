@@ -20,8 +20,8 @@ from perso_lite import (
     generate,
 )
 from perso_lite.checkpoints import begin_training, training_record
-from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.lora import LoraLayers
+from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import as_read
 from perso_lite.methods.textboost.causality import from_word_on
 from perso_lite.methods.textboost.knowledge import shipped_captions, unlike

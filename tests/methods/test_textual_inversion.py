@@ -4,7 +4,7 @@ from before_and_after import disturbed
 from safetensors.torch import load_file, save_file
 
 from perso_lite import PersoError, TextualInversion, attached, fit, generate
-from perso_lite.base import single_token_id
+from perso_lite.conditioning.words import single_token_id
 
 OPTIONS = {"num_inference_steps": 3, "output_type": "pt"}
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from perso_lite import files, load_base
-from perso_lite.files import folder_written_whole, restore_earlier
+from perso_lite.files.writing import folder_written_whole, restore_earlier
 
 EXPORTS = """
 import sys

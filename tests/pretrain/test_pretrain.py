@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from perso_lite.base import encode_prompts
 from perso_lite.commands import pretrain as command
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
 from perso_lite.methods.perfusion import covariance

@@ -20,8 +20,8 @@ from perso_lite.evaluation.scores import (
     score_concept,
 )
 from perso_lite.figures.pictures import as_images
-from perso_lite.method import inference_parameters
 from perso_lite.methods.textual_inversion import TextualInversion
+from perso_lite.sampling import inference_parameters
 from perso_lite.teaching import compare_panel, panels, prompt_panel
 from perso_lite.teaching.compare_panel import compare
 from perso_lite.world.oracle import true_pictures

@@ -13,13 +13,13 @@ from PIL import Image
 
 from perso_lite import PersoError, fit, generate
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.method import inference_parameters
 from perso_lite.methods.space_time.analysis import (
     even_timesteps,
     mapper_output,
     variance_shares,
 )
 from perso_lite.methods.space_time.mapper import HIDDEN
+from perso_lite.sampling import inference_parameters
 from perso_lite.teaching import panels
 from perso_lite.teaching.neti_panels import draw_truncation, truncation_explorer
 from perso_lite.teaching.panel import to_png

@@ -11,10 +11,10 @@ from PIL import Image
 from perso_lite import Perfusion, PersoError, encode_prompts, fit, generate
 from perso_lite.base import text_fingerprint
 from perso_lite.figures.style import PINK
-from perso_lite.method import inference_parameters
 from perso_lite.methods.perfusion.analysis import token_similarities
 from perso_lite.methods.perfusion.covariance import TextCovariance
 from perso_lite.methods.perfusion.rank_one import EDITS
+from perso_lite.sampling import inference_parameters
 from perso_lite.teaching import panels
 from perso_lite.teaching.panel import to_png
 from perso_lite.teaching.perfusion_panels import (

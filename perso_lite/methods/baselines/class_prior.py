@@ -22,8 +22,8 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.base import encode_prompts, single_token_id
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.words import encode_prompts, single_token_id
 from perso_lite.errors import PersoError, check_finite
 from perso_lite.examples import Examples, draw_batch
 from perso_lite.method import Method

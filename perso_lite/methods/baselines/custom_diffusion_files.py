@@ -18,7 +18,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
-from perso_lite.files import check_numbers, write_atomically
+from perso_lite.files.tensors import check_numbers
+from perso_lite.files.writing import write_atomically
 from perso_lite.methods.baselines.public_files import (
     CUSTOM_DIFFUSION_FILES,
     read_public_tensors,

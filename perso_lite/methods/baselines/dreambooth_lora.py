@@ -28,8 +28,7 @@ from safetensors.torch import save
 from perso_lite.conditioning.cross_attention import cross_attention_layers
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.errors import PersoError
-from perso_lite.files import write_atomically
-from perso_lite.method import InferenceParameter
+from perso_lite.files.writing import write_atomically
 from perso_lite.methods.baselines.class_prior import (
     ClassPreserving,
     ClassPrior,
@@ -41,6 +40,7 @@ from perso_lite.methods.baselines.lora_files import (
     read_lora,
     stock_names,
 )
+from perso_lite.sampling import InferenceParameter
 
 # "sks" is that of diffusers' documentation. Our base knows it, but its text encoder
 # makes nearly the same text state of "sks teddy" as of "teddy", so nothing could be

@@ -29,7 +29,7 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError, check_whole
-from perso_lite.files import check_numbers
+from perso_lite.files.tensors import check_numbers
 from perso_lite.methods.baselines.public_files import (
     LORA_FILES,
     read_public_tensors,

@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.files import HASH_KEY, existing_file, read_pickled, read_safetensors
+from perso_lite.files.reading import existing_file, read_pickled
+from perso_lite.files.tensors import HASH_KEY, read_safetensors
 
 CUSTOM_DIFFUSION_FILES, LORA_FILES, WORD_FILES = (
     (f"{name}.safetensors", f"{name}.bin")

@@ -14,9 +14,9 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.base import encode_prompts
 from perso_lite.conditioning.cross_attention import call_argument
 from perso_lite.conditioning.restored import restored
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.catversion.prefix import (

@@ -29,10 +29,10 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from perso_lite.base import vector_of, vectors_of
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.words import vector_of, vectors_of
 from perso_lite.errors import PersoError, check_finite, check_whole
-from perso_lite.method import InferenceParameter, Method
+from perso_lite.method import Method
 from perso_lite.methods.catversion.prefix import (
     check_layers,
     joined_prefixes,
@@ -40,6 +40,7 @@ from perso_lite.methods.catversion.prefix import (
     self_attention_layers,
 )
 from perso_lite.methods.catversion.released import released_prefix
+from perso_lite.sampling import InferenceParameter
 
 CAPTIONS = ("word", "templates", "empty")
 TRAINED = ("both", "keys", "values")

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.files import check_numbers, read_pickled
+from perso_lite.files.reading import read_pickled
+from perso_lite.files.tensors import check_numbers
 
 FILE = "pytorch_adapter.bin"
 

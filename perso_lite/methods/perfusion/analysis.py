@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.base import encode_prompts
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.perfusion.rank_one import similarities
 

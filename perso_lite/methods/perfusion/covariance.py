@@ -16,9 +16,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.base import encode_prompts, text_fingerprint
+from perso_lite.base import text_fingerprint
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
-from perso_lite.files import DATA_FOLDER, read_tensors, write_tensors
+from perso_lite.files import DATA_FOLDER
+from perso_lite.files.tensors import read_tensors, write_tensors
 
 COVARIANCE_FOLDER = DATA_FOLDER / "covariance"
 SMALLEST = 1e-6  # of the largest eigenvalue: below it a ridge is needed (ours)

@@ -12,10 +12,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from perso_lite.base import single_token_id
 from perso_lite.conditioning.cross_attention import KEYS_DECIDED_BY, shared_by
 from perso_lite.conditioning.prompt_lookup import PromptLookup
 from perso_lite.conditioning.tokens import LearnedTokens
+from perso_lite.conditioning.words import single_token_id
 from perso_lite.errors import PersoError
 
 

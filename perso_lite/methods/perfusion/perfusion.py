@@ -23,14 +23,16 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from perso_lite.base import base_name, encode_prompts, noun_of, vector_of
-from perso_lite.concepts import TEMPLATES
+from perso_lite.base import base_name
 from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.neutral_captions import TEMPLATES
+from perso_lite.conditioning.words import encode_prompts, noun_of, vector_of
 from perso_lite.errors import PersoError
-from perso_lite.method import InferenceParameter, Method
+from perso_lite.method import Method
 from perso_lite.methods.perfusion.covariance import TextCovariance, covariance_of
 from perso_lite.methods.perfusion.joint_edit import joined_edit
 from perso_lite.methods.perfusion.rank_one import check_gate
+from perso_lite.sampling import InferenceParameter
 
 COVARIANCE_KEY = "perso_lite.covariance_fingerprint"  # in the header of files
 

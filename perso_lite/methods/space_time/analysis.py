@@ -17,12 +17,12 @@ from perso_lite.concepts import Concept
 from perso_lite.conditioning.cross_attention import shared_by
 from perso_lite.errors import PersoError
 from perso_lite.examples import draw_batch, prepare
-from perso_lite.method import inference_parameters
 from perso_lite.methods.space_time.encoder import States
 from perso_lite.methods.space_time.hooks import KEY
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.word import SpaceTimeWord
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
+from perso_lite.sampling import inference_parameters
 from perso_lite.training import denoising_losses
 
 

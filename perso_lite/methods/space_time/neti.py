@@ -27,11 +27,11 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
-from perso_lite.base import noun_of, vector_of
+from perso_lite.conditioning.words import noun_of, vector_of
 from perso_lite.errors import PersoError
-from perso_lite.method import InferenceParameter
 from perso_lite.methods.space_time.mapper import HIDDEN, SpaceTimeMapper
 from perso_lite.methods.space_time.word import SpaceTimeWord
+from perso_lite.sampling import InferenceParameter
 
 NORM_MODES = ("joint", "word")
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.base import noun_of, vector_of
+from perso_lite.conditioning.words import noun_of, vector_of
 from perso_lite.methods.space_time.word import SpaceTimeWord
 
 

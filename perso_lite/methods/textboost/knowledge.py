@@ -16,11 +16,12 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
-from perso_lite.base import encode_prompts
-from perso_lite.concepts import TEMPLATES
+from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import as_read
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError, check_finite, check_whole
-from perso_lite.files import DATA_FOLDER, read_json
+from perso_lite.files import DATA_FOLDER
+from perso_lite.files.reading import read_json
 
 CAPTIONS_FILE = DATA_FOLDER / "prompts" / "knowledge.json"
 EMPTY, OF_CLASS = 0.1, 0.1  # how often each is drawn (released code); else a caption

@@ -17,14 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from perso_lite.errors import PersoError
-from perso_lite.files import (
-    check_numbers,
-    folder_written_whole,
-    read_json,
-    read_pickled,
-    read_safetensors,
-    write_atomically,
-)
+from perso_lite.files.reading import read_json, read_pickled
+from perso_lite.files.tensors import check_numbers, read_safetensors
+from perso_lite.files.writing import folder_written_whole, write_atomically
 
 ADAPTER_FILE = "adapter_model.safetensors"
 WORD_FILE = "learned_embeds.safetensors"

@@ -14,14 +14,16 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from perso_lite.base import base_name, noun_of, vector_of, vectors_of
+from perso_lite.base import base_name
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.conditioning.new_words import token_names, words_of
 from perso_lite.conditioning.tokens import check_placeholder
+from perso_lite.conditioning.words import noun_of, vector_of, vectors_of
 from perso_lite.errors import PersoError, check_finite, check_whole
-from perso_lite.method import InferenceParameter, Method
+from perso_lite.method import Method
 from perso_lite.methods.textboost.causality import watched_words
 from perso_lite.methods.textboost.peft_files import write_peft_folder
+from perso_lite.sampling import InferenceParameter
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")  # of every layer
 

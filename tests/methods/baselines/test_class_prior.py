@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from perso_lite import CustomDiffusion, DreamBoothLoRA, PersoError, fit
-from perso_lite.base import single_token_id
+from perso_lite.conditioning.words import single_token_id
 from perso_lite.methods.baselines.class_prior import ClassPrior, rare_and_class_vectors
 from perso_lite.world.words import RESERVED_WORDS
 

@@ -3,8 +3,8 @@ import torch
 from before_and_after import changes, disturbed, snapshot_of
 
 from perso_lite import CustomDiffusion, PersoError, attached, fit, generate
-from perso_lite.base import single_token_id
 from perso_lite.conditioning.cross_attention import cross_attention_layers
+from perso_lite.conditioning.words import single_token_id
 
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
 PROMPT = "a {} on a beach"

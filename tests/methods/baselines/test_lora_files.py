@@ -19,7 +19,7 @@ from public_file_makers import (
 from safetensors.torch import load_file, save_file
 
 from perso_lite import DreamBoothLoRA, PersoError, encode_prompts, fit, load_method
-from perso_lite.files import read_tensors, write_tensors
+from perso_lite.files.tensors import read_tensors, write_tensors
 
 STOCK, OURS = "a weird teddy on a beach", "a <toy> on a beach"
 

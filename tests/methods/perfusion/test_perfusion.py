@@ -19,10 +19,10 @@ from perso_lite import (
     generate,
     load_method,
 )
-from perso_lite.base import single_token_id
-from perso_lite.concepts import TEMPLATES
 from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.files import write_tensors
+from perso_lite.conditioning.neutral_captions import TEMPLATES
+from perso_lite.conditioning.words import single_token_id
+from perso_lite.files.tensors import write_tensors
 from perso_lite.methods.perfusion.covariance import TextCovariance
 from perso_lite.methods.perfusion.perfusion import projected_text
 

@@ -15,7 +15,7 @@ from perso_lite import (
     generate,
     load_method,
 )
-from perso_lite.base import single_token_id
+from perso_lite.conditioning.words import single_token_id
 
 TIMES = torch.tensor([10, 700])
 

@@ -4,7 +4,7 @@ from before_and_after import disturbed
 from per_layer_helpers import OPTIONS, PROMPT, encodings_of
 
 from perso_lite import ExtendedTextualInversion, TextualInversion, fit, generate
-from perso_lite.base import single_token_id
+from perso_lite.conditioning.words import single_token_id
 
 
 @pytest.fixture
