@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from perso_lite import DreamBoothLoRA, PersoError, TextualInversion, load_method
-from perso_lite import files as files_module
+from perso_lite.files import writing
 from perso_lite.files.tensors import read_tensors, write_tensors
 from perso_lite.files.writing import (
     check_writable,
@@ -40,7 +40,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
         write_tensors(path, TENSORS, entries)
     assert len({path.read_bytes() for path in paths}) == 1
     program = (
-        "import sys, torch; from perso_lite.files import *\n"
+        "import sys, torch; from perso_lite.files.tensors import *\n"
         f"write_tensors(sys.argv[1], {{'a.b': torch.arange(6.0).view(2, 3), 'c': "
         f"torch.tensor(7)}}, {header!r})"
     )
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypa
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files_module.os, "fsync", full)
+    monkeypatch.setattr(writing.os, "fsync", full)
     with pytest.raises(PersoError, match="No space left on device"):
         write_atomically(path, b"later")
     assert path.read_bytes() == b"earlier"

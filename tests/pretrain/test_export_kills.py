@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from perso_lite import files, load_base
+from perso_lite import load_base
+from perso_lite.files import writing
 from perso_lite.files.writing import folder_written_whole, restore_earlier
 
 EXPORTS = """
@@ -51,7 +52,7 @@ def killed_at(folder, line):
 
     def trace(frame, event, _):
         nonlocal line
-        if frame.f_code.co_filename != files.__file__:
+        if frame.f_code.co_filename != writing.__file__:
             return None
         if event == "line":
             line -= 1
