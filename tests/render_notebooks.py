@@ -115,7 +115,8 @@ def smaller_png(encoded: str) -> str:
     if image.mode == "RGB" and image.getcolors(256):
         image = with_palette(image)
     elif image.mode == "RGB" and len(encoded) > LARGE:
-        image = image.quantize(256, dither=Image.Dither.NONE)
+        # with k-means: median cuts alone lose the colors of what is small
+        image = image.quantize(256, kmeans=1, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     written = base64.b64encode(buffer.getvalue()).decode()

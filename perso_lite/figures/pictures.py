@@ -123,7 +123,7 @@ def show_pictures(
     *,
     title: str = "",
     columns: int = 4,
-    size: float = 2.0,
+    size: float = 8 / 3,
 ) -> Figure:
     """A grid of pictures for a notebook, large enough for a projector.
 
@@ -132,7 +132,7 @@ def show_pictures(
         labels: texts above the pictures; there may be fewer than pictures.
         title: the finding of the figure, above all pictures.
         columns: number of pictures per row (ours: 4).
-        size: side of each picture in inches (ours: 2, that is 192 pixels).
+        size: side of each picture in inches (ours: 8/3, that is 256 pixels).
 
     Raises:
         PersoError: `pictures` is empty.
@@ -147,7 +147,7 @@ def show_pictures(
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):
-        axis.imshow(picture, interpolation="antialiased")  # also at 1.5 times its size
+        axis.imshow(picture, interpolation="antialiased")
     for axis, label in zip(axes.flat, labels, strict=False):
         axis.set_title(label, pad=3, **SMALL)
     if title:
