@@ -57,7 +57,7 @@ class NeTI(SpaceTimeWord):
         start_at_class: whether the word is nearly the initializer's vector at first
             (ours), or something else at every point, at random (released code).
         learning_rate: of AdamW (released code: 8e-3, its 1e-3 scaled with the batch;
-            ours: 1e-3).
+            ours: 3e-3).
         seed: of the mapper's frequencies and first weights.
 
     Raises:
@@ -87,7 +87,7 @@ class NeTI(SpaceTimeWord):
         nested_dropout: float = 0.5,
         positional_encoding: bool = True,
         start_at_class: bool = True,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         seed: int = 0,
     ):
         super().__init__(base, class_word, placeholder_token)
