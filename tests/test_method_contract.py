@@ -378,6 +378,7 @@ def test_resuming_gives_what_an_undisturbed_run_gives(
     assert (losses + rest, state) == alone(name)
 
 
+@pytest.mark.slow
 def test_resuming_with_every_option_of_fit_is_exact_too(name, tiny, concept, tmp_path):
     options = {"gradient_accumulation": 2, "flips": True, "crops": 1}
     options |= {"learning_rate_schedule": "cosine", "warmup_steps": 1}
@@ -436,9 +437,17 @@ def test_a_pipeline_with_a_concept_is_not_saved(name, tiny, learned, tmp_path):
     assert fingerprint(load_base(tmp_path, device="cpu")) == fingerprint(tiny)
 
 
-@pytest.mark.parametrize(
-    "pair", [*itertools.combinations_with_replacement(METHODS, 2)], ids=" and ".join
-)
+PAIRS = [  # with Textual Inversion, and slowly with every other
+    pytest.param(
+        pair,
+        id=" and ".join(pair),
+        marks=[pytest.mark.slow] * ("textual_inversion" not in pair),
+    )
+    for pair in itertools.combinations_with_replacement(METHODS, 2)
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 def test_two_in_one_prompt_are_drawn_and_nothing_is_left(
     tiny, learned, untouched, pair
 ):
