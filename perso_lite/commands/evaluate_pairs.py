@@ -40,7 +40,7 @@ FILES = {  # the ends of the file names; Perfusion after half of its steps (ours
     "textual_inversion": "textual_inversion",
     "dreambooth_lora": "dreambooth_lora",
 }
-ROWS = ("class words", "colour words", *(f"perfusion {edit}" for edit in EDITS),
+ROWS = ("class words", "color words", *(f"perfusion {edit}" for edit in EDITS),
         "textual_inversion", "dreambooth_lora")  # fmt: skip
 SIDE = 5 / 8  # of a picture: a square at the left or right that contains one thing
 
@@ -170,7 +170,7 @@ def words_of(judges: Judges, row: str, pair: tuple[Concept, Concept]) -> list[st
     """The words for the prompts' slots."""
     if row == "class words":
         return [concept.class_word for concept in pair]
-    if row == "colour words":
+    if row == "color words":
         return [f"{color_of(judges, c)} {c.class_word}" for c in pair]
     return [concept.placeholder_token for concept in pair]
 
