@@ -112,7 +112,7 @@ def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
         word = concept.placeholder_token
         method = Perfusion(base, concept.class_word, word)
         method.save(tmp_path / f"{name}-{pairs.FILES['perfusion']}.safetensors")
-    rows = ("class words", "colour words", "perfusion exact", "perfusion rome")
+    rows = ("class words", "color words", "perfusion exact", "perfusion rome")
     monkeypatch.setattr(pairs, "ROWS", rows)
     out = tmp_path / "pairs.json"
     options = ["--tradeoff", str(tmp_path), "--out", str(out), "--seeds", "1"]
