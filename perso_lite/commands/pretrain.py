@@ -37,8 +37,12 @@ from perso_lite.commands.learned import keep_learned, learned_sheet
 from perso_lite.commands.options import Parser, finite
 from perso_lite.commands.tour import tour
 from perso_lite.errors import PersoError
+from perso_lite.evaluation.judges import load_judges
+from perso_lite.evaluation.names import filter_names, true_portraits
 from perso_lite.figures.pictures import save_picture
 from perso_lite.files import check_writable
+from perso_lite.methods.celeb_basis.basis import build_basis
+from perso_lite.methods.celeb_basis.names import readable_names
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_measuring import measure_judges
@@ -62,12 +66,14 @@ from perso_lite.pretrain.stages import (
 )
 from perso_lite.pretrain.unet import save_sheet
 from perso_lite.world.captions import caption
+from perso_lite.world.people import people_names
 from perso_lite.world.render import PICTURE_SIZE, render
 from perso_lite.world.shipped_concepts import write_concepts
 
 STAGES = (
     "pictures", "autoencoder", "clip", "unet", "decoder", "export", "covariance",
-    "concepts", "prompts", "reader", "instances", "faces", "clip-judge", "measure",
+    "concepts", "prompts", "reader", "instances", "faces", "clip-judge",
+    "celeb-basis", "measure",
 )  # fmt: skip
 COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
@@ -90,6 +96,21 @@ def write_covariance(output: Path) -> None:
         for index in range(COVARIANCE_CAPTIONS)
     ]
     estimate_covariance(load_base(output), captions).save()
+
+
+def write_name_basis(output: Path) -> None:
+    """The basis of the names that a base knows, with those that are left out, and why.
+
+    It is saved in `data/celeb_basis`, where Celeb Basis looks for it.
+    """
+    base = load_base(output)
+    names, rejected = readable_names(base, people_names())
+    drawing = {"num_inference_steps": 10, "guidance_scale": 4.0}
+    portraits = true_portraits(names)
+    found = filter_names(base, load_judges(), names, portraits, **drawing)
+    print(f"names: {len(found.kept)} kept, {len(found.rejected)} rejected")
+    rejected |= found.rejected
+    print(build_basis(base, found.kept, rejected=rejected).save())
 
 
 def measure(output: Path, scratch: Path) -> None:
@@ -195,6 +216,8 @@ def main(argv: list[str] | None = None) -> None:
             train_encoder(options, accelerator, name)
     if "clip-judge" in options.stages:
         train_judging_clip(options, accelerator)
+    if "celeb-basis" in options.stages and accelerator.is_main_process:
+        write_name_basis(options.output)
     if "measure-judges" in options.stages and accelerator.is_main_process:
         measure_judges(options)
     if "measure" in options.stages and accelerator.is_main_process:
