@@ -22,6 +22,7 @@ with OMP_NUM_THREADS=1.
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -40,11 +41,13 @@ from perso_lite.errors import PersoError
 from perso_lite.evaluation.judges import load_judges
 from perso_lite.evaluation.names import filter_names, true_portraits
 from perso_lite.figures.pictures import save_picture
-from perso_lite.files import check_writable
+from perso_lite.files import check_writable, write_atomically
 from perso_lite.methods.celeb_basis.basis import build_basis
+from perso_lite.methods.celeb_basis.face_encoder import FaceEncoder, save_face_encoder
 from perso_lite.methods.celeb_basis.names import readable_names
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
+from perso_lite.pretrain.face_training import train_face_encoder
 from perso_lite.pretrain.judge_measuring import measure_judges
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
@@ -73,7 +76,7 @@ from perso_lite.world.shipped_concepts import write_concepts
 STAGES = (
     "pictures", "autoencoder", "clip", "unet", "decoder", "export", "covariance",
     "concepts", "prompts", "reader", "instances", "faces", "clip-judge",
-    "celeb-basis", "measure",
+    "celeb-basis", "face-encoder", "measure",
 )  # fmt: skip
 COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
@@ -111,6 +114,17 @@ def write_name_basis(output: Path) -> None:
     print(f"names: {len(found.kept)} kept, {len(found.rejected)} rejected")
     rejected |= found.rejected
     print(build_basis(base, found.kept, rejected=rejected).save())
+
+
+def write_face_encoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """The face network of Celeb Basis, with its accuracy, in `data/face_encoder`."""
+    encoder = FaceEncoder()
+    accuracy = train_face_encoder(options, accelerator, encoder)
+    if accelerator.is_main_process:
+        path = save_face_encoder(encoder, load_base(options.output, device="cpu"))
+        text = json.dumps(accuracy, indent=1) + "\n"
+        write_atomically(path.with_name("accuracy.json"), text.encode())
+        print(f"face encoder: {json.dumps(accuracy)}")
 
 
 def measure(output: Path, scratch: Path) -> None:
@@ -218,6 +232,8 @@ def main(argv: list[str] | None = None) -> None:
         train_judging_clip(options, accelerator)
     if "celeb-basis" in options.stages and accelerator.is_main_process:
         write_name_basis(options.output)
+    if "face-encoder" in options.stages:
+        write_face_encoder(options, accelerator)
     if "measure-judges" in options.stages and accelerator.is_main_process:
         measure_judges(options)
     if "measure" in options.stages and accelerator.is_main_process:

@@ -33,7 +33,7 @@ from perso_lite.files import DATA_FOLDER, parse_json, read_tensors, write_tensor
 from perso_lite.methods.celeb_basis.names import SLOTS, token_slots
 
 BASIS_FOLDER = DATA_FOLDER / "celeb_basis"
-SMALLEST = 1e-6  # of the largest singular value: below it is no direction (ours)
+SMALLEST = 1e-6  # of the rows' own size: a smaller one is no direction (ours)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ def build_basis(
 def rank_of(rows: Tensor) -> int:
     """How many directions rows (count, dim) have around their mean."""
     singular = torch.linalg.svdvals(rows - rows.mean(0))
-    return int((singular > SMALLEST * singular[0].clamp(min=1e-12)).sum())
+    return int((singular > SMALLEST * rows.norm()).sum())
 
 
 def principal_directions(rows: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
