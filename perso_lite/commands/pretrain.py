@@ -178,7 +178,7 @@ def check_places(options: argparse.Namespace) -> None:
         PersoError: the folders cannot be written, or --start-from cannot be loaded.
     """
     check_writable(options.folder / "stage.pt")
-    check_writable(options.output.parent / "results")
+    check_writable(options.output.parent / "results" / "base.json")
     if os.path.exists(options.output) and not os.path.isdir(options.output):
         raise PersoError(f"--output {options.output} is no folder; give another name.")
     if options.start_from is not None:
