@@ -47,10 +47,10 @@ from perso_lite.methods.celeb_basis.face_encoder import FaceEncoder, save_face_e
 from perso_lite.methods.celeb_basis.names import readable_names
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
-from perso_lite.pretrain.face_training import train_face_encoder
 from perso_lite.pretrain.judge_measuring import measure_judges
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
+    train_face_encoder,
     train_judging_clip,
     train_reader,
 )

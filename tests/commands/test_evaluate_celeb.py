@@ -1,9 +1,10 @@
+import dataclasses
 import math
 from argparse import Namespace
 
 import pytest
 import torch
-from judge_helpers import untrained_judges
+from judge_helpers import untrained, untrained_judges
 
 from perso_lite.commands import evaluate
 from perso_lite.commands.evaluations import evaluate_celeb
@@ -12,6 +13,7 @@ from perso_lite.commands.evaluations.held_out_people import (
     held_out_people,
     rendered_person,
 )
+from perso_lite.evaluation.judges import AttributeReader
 from perso_lite.evaluation.tradeoff import load_results
 from perso_lite.methods import load_method
 from perso_lite.methods.celeb_basis import word_in_basis
@@ -34,7 +36,9 @@ def on_tiny(tiny, name_basis, monkeypatch):
     monkeypatch.setattr(evaluate_celeb, "basis_of", lambda _: name_basis)
     portraits = torch.rand(len(name_basis.names), 3, 128, 128)
     monkeypatch.setattr(evaluate_celeb, "true_portraits", lambda _: portraits)
-    return untrained_judges(tiny.tokenizer)
+    judges = untrained_judges(tiny.tokenizer)
+    reader = untrained(AttributeReader())  # it reads what there is to read
+    return dataclasses.replace(judges, reader=reader)
 
 
 def test_people_are_others_than_those_with_names_and_than_each_other():

@@ -72,7 +72,7 @@ class CelebBasis(WordInBasis):
         initializer_name: whose coefficients h starts from, two words of one token each;
             default: a random person, as far along each direction as names are.
         training_radius: r while training, 1 where half of the names are nearer to the
-            mean (ours: 1.5; paper: 1, with a basis made `as_released` a length of 1);
+            mean (ours: 1; paper: 1, with a basis made `as_released` a length of 1);
             None: the length of h is learned, too.
         radius: r for drawing; None: as while training. 0 is the mean person.
         caption: what is said of the photo. "name": captions without an article, as for
@@ -101,8 +101,7 @@ class CelebBasis(WordInBasis):
     name: ClassVar[str] = "celeb_basis"
     SETTINGS = (
         "num_components", "source", "initializer_name", "training_radius", "radius",
-        "caption", "canvas_views", "decay", "check_face",
-        "learning_rate", "seed",
+        "caption", "canvas_views", "decay", "check_face", "learning_rate", "seed",
     )  # fmt: skip
 
     def __init__(
@@ -113,7 +112,7 @@ class CelebBasis(WordInBasis):
         num_components: int | None = None,
         source: str = "free",
         initializer_name: str | None = None,
-        training_radius: float | None = 1.5,
+        training_radius: float | None = 1.0,
         radius: float | None = None,
         caption: str = "name",
         canvas_views: int = 0,
@@ -153,7 +152,8 @@ class CelebBasis(WordInBasis):
             self.network = made.checked(dim, self.num_components)
             self.register_buffer("feature", torch.zeros(dim))  # f
         if self.source == "network" or self.decay:
-            self.register_buffer("average", start.clone())  # of a, (2, p)
+            average = self.at_radius(start, self.training_radius)
+            self.register_buffer("average", average.clone())  # of a, (2, p)
 
     def learned(self) -> Tensor:
         """h, (2, p); for drawing the average, if there is one."""
@@ -169,28 +169,25 @@ class CelebBasis(WordInBasis):
         Raises:
             PersoError: it shows no face, or several.
         """
-        check = self.check_face is None or self.check_face
-        if check and self.face_encoder is not None:
-            check_faces(self.face_encoder, concept)
-        elif self.check_face:
-            checked_encoder(self.face_encoder)
+        known = self.face_encoder is not None
+        if known if self.check_face is None else self.check_face:
+            check_faces(checked_encoder(self.face_encoder), concept)
         begun = self.training_record.get("steps", 0) > 0
         if self.source == "network" and not begun:
-            feature = feature_of(self.face_encoder, concept)
-            self.feature.copy_(feature)
-            self.average.copy_(self.network(self.feature).detach())
+            self.feature.copy_(feature_of(self.face_encoder, concept))
+            first = self.network(self.feature).detach()
+            self.average.copy_(self.at_radius(first, self.training_radius))
 
     def captions(self, concept: Concept) -> list[list[str]]:
         """For every picture, the captions to draw from; see `caption`."""
-        word = (self.placeholder_token, self.class_word)
-        texts = captions_of_kind(self.caption, *word)
-        usual = super().captions(concept)
+        word, usual = self.placeholder_token, super().captions(concept)
+        texts = captions_of_kind(self.caption, word, self.class_word)
         return usual if texts is None else [texts] * len(usual)
 
     def views(self, concept: Concept) -> list[View]:
         """The photo, or many canvases with it."""
         views = super().views(concept)
-        if not self.canvas_views:
+        if self.canvas_views == 0:
             return views
         options = (self.canvas_views, picture_size(self.base), self.seed)
         return [pasted for view in views for pasted in canvas_views(view, *options)]

@@ -98,7 +98,10 @@ class WordInBasis(Method):
         """a, (2, p), as it holds now: in training, or for drawing."""
         as_trained = self.training or self.radius is None
         radius = self.training_radius if as_trained else self.radius
-        h = self.learned()
+        return self.at_radius(self.learned(), radius)
+
+    def at_radius(self, h: Tensor, radius: float | None) -> Tensor:
+        """The coefficients in the direction of h, (2, p); without a radius, h."""
         return h if radius is None else on_sphere(h, radius * self.lengths)
 
     def vectors(self) -> Tensor:

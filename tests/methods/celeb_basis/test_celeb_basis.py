@@ -242,6 +242,16 @@ def test_the_average_follows_with_its_decay(make, photo):
     assert torch.equal(make(decay=0.0).state_dict()["weights"], start)
 
 
+def test_the_average_begins_at_the_radius_with_the_first_prediction(tiny, photo):
+    for person in (from_network(tiny), CelebBasis(tiny, "teddy", decay=0.9)):
+        person.before_training(photo)
+        lengths = person.average.norm(dim=1, keepdim=True)
+        assert torch.allclose(lengths, person.lengths)
+        with torch.no_grad():
+            first = person.train().coefficients()
+        assert torch.allclose(person.average, first)
+
+
 def test_an_average_is_resumed_exactly(tiny, photo, tmp_path):
     path = tmp_path / "half.safetensors"
     options = {"source": "network", "decay": 0.9}
