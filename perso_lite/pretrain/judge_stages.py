@@ -23,8 +23,11 @@ from perso_lite.files import folder_written_whole
 from perso_lite.pretrain.checkpoint_parts import load_text_encoder, tokenizer_of
 from perso_lite.pretrain.clip import build_clip, caption_accuracy, clip_loss
 from perso_lite.pretrain.judge_measuring import (
+    FACE_KINDS,
+    FACE_SIDE,
+    STRANGERS,
     face_accuracy,
-    first_of_all,
+    face_encoder_accuracy,
     instance_accuracy,
     measure_reader,
     note_accuracy,
@@ -38,14 +41,7 @@ from perso_lite.pretrain.judge_training import (
     worn_out,
 )
 from perso_lite.pretrain.loop import Modules, Stage, train
-from perso_lite.pretrain.pictures import (
-    VIEWS,
-    as_tensor,
-    painted_pictures,
-    scene_by_kind,
-    subject_of,
-    subject_scene,
-)
+from perso_lite.pretrain.pictures import VIEWS, as_tensor, painted_pictures, subject_of
 from perso_lite.pretrain.settings import budget_of
 from perso_lite.pretrain.stages import (
     FRESH_PICTURES,
@@ -53,16 +49,8 @@ from perso_lite.pretrain.stages import (
     fresh_pictures,
     world_pictures,
 )
-from perso_lite.world.people import people_names, people_thetas
-from perso_lite.world.render import render
 from perso_lite.world.toys import TOYS
 
-# The face network of Celeb Basis must not be a judge, so it learns from other strangers
-# and is measured on others (world seeds), at another size.
-STRANGERS, FRESH_STRANGERS = 3, 4
-FACE_SIDE = 64  # pixels
-FACE_KINDS = ("toys", "faces", "pairs")  # pictures with no face, one, and several
-FRESH_FACES = 128  # pictures of each kind to measure on
 TEMPERATURE = 0.1  # of the contrast between features (ours)
 
 
@@ -163,21 +151,16 @@ def train_face_encoder(
             `count`.
 
     Returns:
-        Its accuracy; see `face_encoder_accuracy`.
+        Its accuracy, for the main process; see `face_encoder_accuracy`.
     """
     count = options.strangers
+    numbers = (count // 4, count, count // 4)
     with accelerator.main_process_first():
         pictures = {
             kind: painted_pictures(
-                *(
-                    options.cache,
-                    count if kind == "faces" else count // 4,
-                    FACE_SIDE,
-                    STRANGERS,
-                ),
-                *(options.device, kind),
+                options.cache, number, FACE_SIDE, STRANGERS, options.device, kind
             )
-            for kind in FACE_KINDS
+            for kind, number in zip(FACE_KINDS, numbers, strict=True)
         }
     people = [subject_of("faces", STRANGERS, i).theta for i in range(count // VIEWS)]
     batch, rank = options.face_encoder_batch, accelerator.process_index
@@ -190,7 +173,8 @@ def train_face_encoder(
         decay=0.6,
     )
     train(stage, options.folder, accelerator)
-    return face_encoder_accuracy(encoder.cpu().eval())
+    main = accelerator.is_main_process
+    return face_encoder_accuracy(encoder.cpu().eval()) if main else {}
 
 
 def face_encoder_loss(
@@ -222,53 +206,27 @@ def face_encoder_loss(
         shown = np.concatenate([pictures["faces"][rows], *others])[:, :3]
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         worn = worn_out(as_tensor(shown, device), generator)
-        features, numbers, counts = encoder(worn)
-        a, b = features[: len(rows)].chunk(2)
-        alike = a @ b.T / TEMPERATURE
-        same = torch.arange(len(a), device=device)
-        contrast = (F.cross_entropy(alike, same) + F.cross_entropy(alike.T, same)) / 2
         target = thetas[rows // VIEWS].to(device)
-        error = F.mse_loss(numbers[: len(rows)].float(), target)
-        faces = [1] * len(rows) + [0] * (third // 2) + [2] * (third // 2)
-        told = F.cross_entropy(counts, torch.tensor(faces, device=device))
-        return contrast + 10 * error + told
+        return face_encoder_losses(encoder(worn), target)
 
     return loss
 
 
-@torch.no_grad()
-def face_encoder_accuracy(encoder: nn.Module) -> dict[str, float]:
-    """How good a face network is, on the 400 named people and on fresh pictures.
+def face_encoder_losses(output: tuple[Tensor, Tensor, Tensor], theta: Tensor) -> Tensor:
+    """The sum of the losses of contrast, face numbers and count.
 
-    Returns:
-        How often the nearest of all people, by another picture of them, is the right
-        one; the mean error of face numbers (0.25: those of the mean person); and how
-        often the number of faces is right, for none, one and two.
+    Args:
+        output: features, face numbers and logits of the count, of the first and then
+            the second views of strangers, pictures without a face, and as many pairs.
+        theta: true face numbers of the views, (views, 18).
     """
-    count = len(people_names())
-    scenes = [
-        subject_scene("named", v, i * VIEWS) for v in (STRANGERS, FRESH_STRANGERS) for i in
-        range(count)
-    ]  # fmt: skip
-    pictures = _rendered(scenes)
-    queries, gallery = encoder.encode(pictures).chunk(2)
-    error = (encoder(pictures[:count])[1] - people_thetas()).abs().mean()
-    accuracy = {
-        f"first of {count}": first_of_all(queries, gallery),
-        "mean error of face numbers": error.item(),
-    }
-    for faces, kind in enumerate(FACE_KINDS):
-        fresh = [
-            scene_by_kind(kind, FRESH_STRANGERS, VIEWS * i) for i in range(FRESH_FACES)
-        ]
-        right = encoder.count(_rendered(fresh)) == faces
-        accuracy[f"number of faces, {kind}"] = right.float().mean().item()
-    return {name: round(value, 4) for name, value in accuracy.items()}
-
-
-def _rendered(scenes: list) -> Tensor:
-    """Pictures of scenes, (scenes, 3, side, side) in [-1, 1]."""
-    parts = [
-        render(scenes[i : i + 64], FACE_SIDE)[0] for i in range(0, len(scenes), 64)
-    ]
-    return torch.cat(parts).clamp(0, 1) * 2 - 1
+    features, numbers, logits = output
+    views = len(theta)
+    a, b = features[:views].chunk(2)
+    alike = a @ b.T / TEMPERATURE
+    same = torch.arange(len(a), device=a.device)
+    contrast = (F.cross_entropy(alike, same) + F.cross_entropy(alike.T, same)) / 2
+    error = F.mse_loss(numbers[:views].float(), theta)
+    others = (len(logits) - views) // 2
+    counts = torch.tensor([1] * views + [0] * others + [2] * others, device=a.device)
+    return contrast + 10 * error + F.cross_entropy(logits, counts)

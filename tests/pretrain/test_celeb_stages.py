@@ -14,7 +14,7 @@ from perso_lite.files import content_hash
 from perso_lite.methods.celeb_basis import basis, face_encoder
 from perso_lite.methods.celeb_basis.basis import basis_of
 from perso_lite.methods.celeb_basis.face_encoder import FaceEncoder, load_face_encoder
-from perso_lite.pretrain import judge_stages
+from perso_lite.pretrain import judge_measuring, judge_stages
 from perso_lite.pretrain.judge_measuring import JUDGED_SEED
 from perso_lite.pretrain.pictures import VIEWS, pair_scene
 from perso_lite.pretrain.stages import FRESH_SEED
@@ -50,10 +50,10 @@ def test_a_base_comes_with_a_basis_of_the_names_that_it_knows(
 @pytest.mark.slow
 def test_a_face_network_learns_and_is_resumed(tiny_folder, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(face_encoder, "FACE_ENCODER_FOLDER", tmp_path / "face_encoder")
-    monkeypatch.setattr(judge_stages, "FRESH_FACES", 4)
-    monkeypatch.setattr(judge_stages, "people_names", lambda: people_names()[:4])
-    thetas = judge_stages.people_thetas()[:4]
-    monkeypatch.setattr(judge_stages, "people_thetas", lambda: thetas)
+    monkeypatch.setattr(judge_measuring, "FRESH_FACES", 4)
+    monkeypatch.setattr(judge_measuring, "people_names", lambda: people_names()[:4])
+    thetas = judge_measuring.people_thetas()[:4]
+    monkeypatch.setattr(judge_measuring, "people_thetas", lambda: thetas)
     folder = ["--folder", str(tmp_path / "run"), "--output", str(tiny_folder)]
     options = [*folder, "--strangers", "48", "--face-encoder-batch", "12"]
 
@@ -74,14 +74,14 @@ def test_a_face_network_learns_and_is_resumed(tiny_folder, tiny, tmp_path, monke
 
 def test_it_learns_from_other_strangers_than_the_judges_saw():
     judges = {0, FRESH_SEED, JUDGED_SEED}
-    assert not {judge_stages.STRANGERS, judge_stages.FRESH_STRANGERS} & judges
+    assert not {judge_measuring.STRANGERS, judge_measuring.FRESH_STRANGERS} & judges
 
 
 def test_the_loss_reaches_everything_and_depends_on_the_step_alone(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     pictures = {
         kind: torch.randint(0, 256, (16, 4, 64, 64), generator=generator).byte().numpy()
-        for kind in judge_stages.FACE_KINDS
+        for kind in judge_measuring.FACE_KINDS
     }
     thetas, encoder = torch.rand(16 // VIEWS, 18, generator=generator), FaceEncoder()
     loss = judge_stages.face_encoder_loss(pictures, thetas, 9, 0)
@@ -95,11 +95,11 @@ def test_the_loss_reaches_everything_and_depends_on_the_step_alone(monkeypatch):
 
 
 def test_accuracy_is_right_for_one_who_sees_one_face_everywhere(monkeypatch):
-    monkeypatch.setattr(judge_stages, "FRESH_FACES", 2)
-    monkeypatch.setattr(judge_stages, "people_names", lambda: people_names()[:3])
-    thetas = judge_stages.people_thetas()[:3]
-    monkeypatch.setattr(judge_stages, "people_thetas", lambda: thetas)
-    found = judge_stages.face_encoder_accuracy(sees(1))
+    monkeypatch.setattr(judge_measuring, "FRESH_FACES", 2)
+    monkeypatch.setattr(judge_measuring, "people_names", lambda: people_names()[:3])
+    thetas = judge_measuring.people_thetas()[:3]
+    monkeypatch.setattr(judge_measuring, "people_thetas", lambda: thetas)
+    found = judge_measuring.face_encoder_accuracy(sees(1))
     assert found["number of faces, faces"] == 1
     assert found["number of faces, toys"] == found["number of faces, pairs"] == 0
 
