@@ -29,6 +29,8 @@ from perso_lite.methods.space_time.neti import NeTI as NeTI
 from perso_lite.methods.space_time.mixed_word import MixedWord as MixedWord
 from perso_lite.methods.catversion.catversion import CatVersion as CatVersion
 from perso_lite.methods.textboost.textboost import TextBoost as TextBoost
+from perso_lite.methods.celeb_basis.celeb_basis import CelebBasis as CelebBasis
+from perso_lite.methods.celeb_basis.basis import build_basis as build_basis
 from perso_lite.methods.perfusion.perfusion import Perfusion as Perfusion
 from perso_lite.methods.perfusion.joint_edit import joint_edit as joint_edit
 from perso_lite.methods.perfusion.covariance import (

@@ -12,10 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes with two threads stall each
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import WORDS, tiny_pipeline
+from tiny_pipeline import WORDS, invented_names, tiny_pipeline
 
 from perso_lite.base import BASE_FOLDER, load_base
 from perso_lite.concepts import Concept
+from perso_lite.methods.celeb_basis.basis import build_basis
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 
 
@@ -45,6 +46,12 @@ def covariance(tiny):
     inverse = estimated.inverse.double()
     inverse = inverse - (inverse.sum() / 32 - 1) / 32
     return dataclasses.replace(estimated, inverse=inverse.float())
+
+
+@pytest.fixture(scope="session")
+def name_basis(tiny):
+    """A basis of names that are words of the tiny pipeline."""
+    return build_basis(tiny, invented_names())
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 import torch
 from before_and_after import changes, disturbed, snapshot_of, state_hash
 from diffusers import StableDiffusionPipeline
+from face_helpers import sees_one_face
 from one_batch import batch_of, losses_of
 
 from perso_lite import METHODS, PersoError, attached, fit, generate, load_method
@@ -43,6 +44,7 @@ class Row:
         settings: those it needs on the tiny base.
         words_only: whether prompts without its word are drawn as by the base.
         any_class_word: whether its class word may be several tokens.
+        start_refused: what is said of "zqx", if it is to start from that.
     """
 
     starts_from: str
@@ -55,6 +57,7 @@ class Row:
     settings: Mapping[str, object] = field(default_factory=dict)
     words_only: bool = False
     any_class_word: bool = False
+    start_refused: str = '"zqx" is not one token of this base'
 
 
 OF_PRIOR = {"prior_pictures": 3, "prior_batch_size": 1, "prior_weight": 0.5}
@@ -205,6 +208,34 @@ ROWS = {
         drawing={"lora_scale": (0.5, NAN)},
         settings={"num_augmentations": 8, "picture": 0},
     ),
+    "celeb_basis": Row(
+        starts_from="initializer_name",
+        learns="weights",
+        falls_with={"learning_rate": 0.3},
+        noise=1.0,
+        unusual={
+            "num_components": 6, "source": "network", "initializer_name": "cat clean",
+            "training_radius": 2.0, "radius": 0.5, "caption": "face of",
+            "canvas_views": 3, "decay": 0.9, "check_face": False,
+            "learning_rate": 0.1, "seed": 7,
+        },
+        refused=(
+            ({"num_components": 99}, "num_components is 99, but the names have only"),
+            ({"num_components": 0}, "num_components is 0"),
+            ({"source": "photo"}, 'source is "photo"; choose from free, network'),
+            ({"initializer_name": "cat"}, 'name "cat" is 1 words'),
+            ({"training_radius": 0}, "training_radius is 0"),
+            ({"training_radius": NAN}, "radius is nan"),
+            ({"radius": -1}, "radius is -1"), ({"radius": "1"}, "radius is '1'"),
+            ({"caption": "class"}, '"class"; choose from name, neutral, face of'),
+            ({"canvas_views": -1}, "canvas_views is -1"), ({"seed": -1}, "seed is -1"),
+            ({"decay": 1.0}, "decay is 1.0"), ({"decay": -0.1}, "decay is -0.1"),
+        ),
+        drawing={"radius": (4.0, NAN)},
+        words_only=True,
+        any_class_word=True,
+        start_refused='The name "zqx" is 1 words',
+    ),
 }  # fmt: skip
 
 # pairs that cannot be attached together, and what the refusal says
@@ -262,6 +293,17 @@ def kept_covariance(covariance, tmp_path_factory):
     found = functools.partial(covariance_of, folder=folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("perso_lite.methods.perfusion.perfusion.covariance_of", found)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_for_people(name_basis):
+    """Where Celeb Basis looks, there are a basis and a face network."""
+    module = "perso_lite.methods.celeb_basis"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{module}.word_in_basis.basis_of", lambda _: name_basis)
+        encoder = sees_one_face()
+        patch.setattr(f"{module}.celeb_basis.load_face_encoder", lambda _: encoder)
         yield
 
 
@@ -579,7 +621,7 @@ REFUSED = [
         ({"placeholder_token": "<a toy>"}, "hold no blank"),
         ({"placeholder_token": "<Toy>"}, "must be in lower case"),
         ({"placeholder_token": "<|endoftext|>"}, "already in the vocabulary"),
-        ({row.starts_from: "zqx"}, '"zqx" is not one token of this base'),
+        ({row.starts_from: "zqx"}, row.start_refused),
         *(() if row.any_class_word else (SEVERAL_TOKENS,)),
     )
 ]

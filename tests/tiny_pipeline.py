@@ -18,6 +18,13 @@ WORDS = ["teddy", "cat", "dog", "hat", "beach", "snow"]
 WORDS += ["on", "in", "and", "next", "to", "wearing"]
 
 
+def invented_names() -> list[str]:
+    """Names of two words of the tests, one token each."""
+    words = sorted({w for text in TEMPLATES for w in text.split() if w.isalpha()})
+    firsts = [*WORDS, *words]
+    return [f"{a} {b}" for a, b in zip(firsts, [*words, *WORDS], strict=True)]
+
+
 def tiny_vocabulary() -> tuple[dict[str, int], list[str]]:
     """Byte-pair encoding in which every word of the tests is one token."""
     words = sorted({w for text in TEMPLATES for w in text.split() if w != "{}"})

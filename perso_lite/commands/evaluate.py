@@ -11,6 +11,7 @@ MEASUREMENTS = {  # the module of each measurement
     "neti": "commands.evaluations.evaluate_neti",
     "catversion": "commands.evaluations.evaluate_catversion",
     "textboost": "commands.evaluations.evaluate_textboost",
+    "celeb": "commands.evaluations.evaluate_celeb",
     "pairs": "commands.evaluate_pairs",
 }
 
@@ -29,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
             "`evaluate tradeoff` (the same at many settings and training lengths), "
             "`evaluate neti` (a word for each timestep and layer), "
             "`evaluate catversion` (a prefix in the text encoder), "
-            "`evaluate textboost` (one picture to learn from) or "
+            "`evaluate textboost` (one picture to learn from), "
+            "`evaluate celeb` (people on a basis of names) or "
             "`evaluate pairs` (two concepts in one picture)."
         )
     import_quietly(MEASUREMENTS[what]).main(others)

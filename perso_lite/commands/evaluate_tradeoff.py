@@ -227,37 +227,44 @@ def measure(
     groups: Mapping[str, Any],
     result: str,
     of_concept: Callable[..., Scores] = measured,
+    everything: list[str] | None = None,
+    load: Callable[[str], Concept] = load_concept,
 ) -> None:
     """Measure all toys; one JSON file per part, so an interrupted run can continue.
 
     The groups that are measured for all toys are gathered in `result`. `of_concept` is
-    given base, judges, concept, group and options (see `measured`).
+    given base, judges, concept, group and options (see `measured`). For others than
+    toys, give their names and how one is loaded.
     """
-    names = options.concepts or toys()
+    everything = toys() if everything is None else everything
+    names = options.concepts or everything
     for name in names:
-        load_concept(name)  # refused now, and not after hours
+        load(name)  # refused now, and not after hours
     check_writable(options.out / result)
     base, judges = load_base(options.base), load_judges()
     for group in options.groups:
         for name in tqdm(names, desc=group):
             path = options.out / f"{name}-{group}.json"
             if not os.path.exists(path):
-                concept = load_concept(name)
+                concept = load(name)
                 points = of_concept(base, judges, concept, groups[group], options)
                 write_atomically(path, json.dumps(points).encode())
     complete = [
         group
         for group in groups
-        if all(os.path.exists(options.out / f"{n}-{group}.json") for n in toys())
+        if all(os.path.exists(options.out / f"{n}-{group}.json") for n in everything)
     ]
-    write_atomically(options.out / result, gathered(options.out, complete).encode())
+    text = gathered(options.out, complete, everything)
+    write_atomically(options.out / result, text.encode())
 
 
-def gathered(folder: Path, groups: Iterable[str] = POINTS) -> str:
+def gathered(
+    folder: Path, groups: Iterable[str] = POINTS, names: list[str] | None = None
+) -> str:
     """All parts in one JSON text: point -> score -> one list of values per toy."""
     results: dict[str, dict[str, list[list[float]]]] = {}
     for group in groups:
-        for name in toys():
+        for name in toys() if names is None else names:
             for point, scores in read_scores(folder / f"{name}-{group}.json").items():
                 for score, values in scores.items():
                     of_point = results.setdefault(point, {}).setdefault(score, [])
@@ -284,9 +291,14 @@ def read_scores(path: Path) -> dict[str, dict[str, list[float]]]:
     return part
 
 
-def parser(command: str, description: str, groups: Iterable[str]) -> Parser:
+def parser(
+    command: str,
+    description: str,
+    groups: Iterable[str],
+    kind: str = "the eight shipped toys",
+) -> Parser:
     """The command line of `python -m perso_lite evaluate <command>`."""
     p = measuring_parser(command, description, f"evaluation/{command}")
-    p.add_argument("--concepts", nargs="+", help="default: the eight shipped toys")
+    p.add_argument("--concepts", nargs="+", help=f"default: {kind}")
     p.add_argument("--groups", nargs="+", default=list(groups), choices=list(groups))
     return p

@@ -22,6 +22,7 @@ with OMP_NUM_THREADS=1.
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -37,13 +38,19 @@ from perso_lite.commands.learned import keep_learned, learned_sheet
 from perso_lite.commands.options import Parser, finite
 from perso_lite.commands.tour import tour
 from perso_lite.errors import PersoError
+from perso_lite.evaluation.judges import load_judges
+from perso_lite.evaluation.names import filter_names, true_portraits
 from perso_lite.figures.pictures import save_picture
-from perso_lite.files.writing import check_writable
+from perso_lite.files.writing import check_writable, write_atomically
+from perso_lite.methods.celeb_basis.basis import build_basis
+from perso_lite.methods.celeb_basis.face_encoder import FaceEncoder, save_face_encoder
+from perso_lite.methods.celeb_basis.names import readable_names
 from perso_lite.methods.perfusion.covariance import estimate_covariance
 from perso_lite.pretrain.checkpoint_parts import tokenizer_of
 from perso_lite.pretrain.judge_measuring import measure_judges
 from perso_lite.pretrain.judge_stages import (
     train_encoder,
+    train_face_encoder,
     train_judging_clip,
     train_reader,
 )
@@ -62,12 +69,14 @@ from perso_lite.pretrain.stages import (
 )
 from perso_lite.pretrain.unet import save_sheet
 from perso_lite.world.captions import caption
+from perso_lite.world.people import people_names
 from perso_lite.world.render import PICTURE_SIZE, render
 from perso_lite.world.shipped_concepts import write_concepts
 
 STAGES = (
     "pictures", "autoencoder", "clip", "unet", "decoder", "export", "covariance",
-    "concepts", "prompts", "reader", "instances", "faces", "clip-judge", "measure",
+    "concepts", "prompts", "reader", "instances", "faces", "clip-judge",
+    "celeb-basis", "face-encoder", "measure",
 )  # fmt: skip
 COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
@@ -90,6 +99,32 @@ def write_covariance(output: Path) -> None:
         for index in range(COVARIANCE_CAPTIONS)
     ]
     estimate_covariance(load_base(output), captions).save()
+
+
+def write_name_basis(output: Path) -> None:
+    """The basis of the names that a base knows, with those that are left out, and why.
+
+    It is saved in `data/celeb_basis`, where Celeb Basis looks for it.
+    """
+    base = load_base(output)
+    names, rejected = readable_names(base, people_names())
+    drawing = {"num_inference_steps": 10, "guidance_scale": 4.0}
+    portraits = true_portraits(names)
+    found = filter_names(base, load_judges(), names, portraits, **drawing)
+    print(f"names: {len(found.kept)} kept, {len(found.rejected)} rejected")
+    rejected |= found.rejected
+    print(build_basis(base, found.kept, rejected=rejected).save())
+
+
+def write_face_encoder(options: argparse.Namespace, accelerator: Accelerator) -> None:
+    """The face network of Celeb Basis, with its accuracy, in `data/face_encoder`."""
+    encoder = FaceEncoder()
+    accuracy = train_face_encoder(options, accelerator, encoder)
+    if accelerator.is_main_process:
+        path = save_face_encoder(encoder, load_base(options.output, device="cpu"))
+        text = json.dumps(accuracy, indent=1) + "\n"
+        write_atomically(path.with_name("accuracy.json"), text.encode())
+        print(f"face encoder: {json.dumps(accuracy)}")
 
 
 def measure(output: Path, scratch: Path) -> None:
@@ -143,7 +178,7 @@ def check_places(options: argparse.Namespace) -> None:
         PersoError: the folders cannot be written, or --start-from cannot be loaded.
     """
     check_writable(options.folder / "stage.pt")
-    check_writable(options.output.parent / "results")
+    check_writable(options.output.parent / "results" / "base.json")
     if os.path.exists(options.output) and not os.path.isdir(options.output):
         raise PersoError(f"--output {options.output} is no folder; give another name.")
     if options.start_from is not None:
@@ -195,6 +230,10 @@ def main(argv: list[str] | None = None) -> None:
             train_encoder(options, accelerator, name)
     if "clip-judge" in options.stages:
         train_judging_clip(options, accelerator)
+    if "celeb-basis" in options.stages and accelerator.is_main_process:
+        write_name_basis(options.output)
+    if "face-encoder" in options.stages:
+        write_face_encoder(options, accelerator)
     if "measure-judges" in options.stages and accelerator.is_main_process:
         measure_judges(options)
     if "measure" in options.stages and accelerator.is_main_process:

@@ -92,3 +92,45 @@ def _probe_accuracy(states: Tensor, labels: Tensor, ridge: float = 0.01) -> floa
     probe = torch.linalg.solve(x.T @ x + ridge * seen * torch.eye(x.shape[1]), x.T @ y)
     guesses = (states[seen:] @ probe).argmax(1)
     return (guesses == labels[seen:]).float().mean().item()
+
+
+def held_out_r2(
+    inputs: Tensor, targets: Tensor, ridge: float = 1.0, folds: int = 5, seed: int = 0
+) -> Tensor:
+    """How much of numbers a linear map tells, on rows that it was not fitted to.
+
+    For example of face numbers, from the coefficients of names: in each fold, ridge
+    regression on the others predicts it. 1: all of it, 0: no better than the mean.
+
+    Args:
+        inputs: (rows, dim), for example coefficients of both slots, one after another.
+        targets: (rows, numbers).
+        ridge: in units of the inputs' mean variance (ours: 1).
+        folds: parts that are held out in turn.
+        seed: of the parts.
+
+    Returns:
+        R^2 of each number, (numbers,) float64.
+
+    Raises:
+        PersoError: other rows in inputs than in targets, or fewer than folds.
+    """
+    if len(inputs) != len(targets) or len(inputs) < folds:
+        raise PersoError(
+            f"There are {len(inputs)} rows of inputs and {len(targets)} of targets: "
+            f"give equally many, at least {folds}."
+        )
+    x, y = inputs.double(), targets.double()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    guesses = torch.empty_like(y)
+    for held_out in order.chunk(folds):
+        fitted = torch.ones(len(x), dtype=torch.bool)
+        fitted[held_out] = False
+        mean, level = x[fitted].mean(0), y[fitted].mean(0)
+        a = x[fitted] - mean
+        penalty = ridge * a.square().mean() * torch.eye(a.shape[1], dtype=a.dtype)
+        both = a.T @ (y[fitted] - level) / len(a)
+        weights = torch.linalg.solve(a.T @ a / len(a) + penalty, both)
+        guesses[held_out] = (x[held_out] - mean) @ weights + level
+    left = (guesses - y).square().sum(0)
+    return 1 - left / (y - y.mean(0)).square().sum(0)

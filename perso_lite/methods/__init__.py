@@ -16,6 +16,7 @@ from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
 from perso_lite.methods.baselines.public_files import reader_of
 from perso_lite.methods.catversion.catversion import CatVersion
+from perso_lite.methods.celeb_basis.celeb_basis import CelebBasis
 from perso_lite.methods.perfusion.perfusion import Perfusion
 from perso_lite.methods.space_time.neti import NeTI
 from perso_lite.methods.space_time.xti import ExtendedTextualInversion
@@ -33,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
         NeTI,
         CatVersion,
         TextBoost,
+        CelebBasis,
     )
 }
 

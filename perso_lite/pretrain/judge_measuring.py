@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from perso_lite.evaluation.ground_truth import truth_of
 from perso_lite.evaluation.judges import (
@@ -30,16 +30,24 @@ from perso_lite.pretrain.pictures import (
     VIEWS,
     as_tensor,
     painted_pictures,
+    scene_by_kind,
     scene_of,
     subject_scene,
 )
 from perso_lite.pretrain.stages import FRESH_PICTURES, FRESH_SEED, fresh_pictures
 from perso_lite.world.people import people_names, people_thetas
 from perso_lite.world.render import render
+from perso_lite.world.scenes import Scene
 from perso_lite.world.toys import TOYS
 
 JUDGED_SEED, JUDGED_PICTURES = 2, 4096  # never trained on
 SISTERS = 100  # other toys of the class, in `instance_accuracy`
+# The face network of Celeb Basis must not be a judge, so it learns from other strangers
+# and is measured on others (world seeds), at another size.
+STRANGERS, FRESH_STRANGERS = 3, 4
+FACE_SIDE = 64  # pixels
+FACE_KINDS = ("toys", "faces", "pairs")  # pictures with no face, one, and several
+FRESH_FACES = 128  # pictures of each kind to measure on
 
 
 def autoencoder_if_any(options: argparse.Namespace) -> AutoencoderKL | None:
@@ -200,6 +208,36 @@ def face_accuracy(reader: FaceReader, size: int) -> dict:
         f"first of {count}": round(first_of_all(queries, gallery), 4),
         "mean error of face numbers": round(error.mean().item(), 4),
     }
+
+
+@torch.no_grad()
+def face_encoder_accuracy(encoder: nn.Module) -> dict[str, float]:
+    """How good a face network is, on the 400 named people and on fresh pictures.
+
+    Returns:
+        How often the nearest of all people, by another picture of them, is the right
+        one; the mean error of face numbers (0.25: those of the mean person); and how
+        often the number of faces is right, for none, one and two.
+    """
+
+    def rendered(scenes: list[Scene]) -> Tensor:
+        parts = [scenes[i : i + 64] for i in range(0, len(scenes), 64)]
+        pictures = torch.cat([render(part, FACE_SIDE)[0] for part in parts])
+        return pictures.clamp(0, 1) * 2 - 1
+
+    count, seeds = len(people_names()), (STRANGERS, FRESH_STRANGERS)
+    views = [subject_scene("named", v, i * VIEWS) for v in seeds for i in range(count)]
+    pictures = rendered(views)
+    queries, gallery = encoder.encode(pictures).chunk(2)
+    error = (encoder(pictures[:count])[1] - people_thetas()).abs().mean()
+    accuracy = {f"first of {count}": first_of_all(queries, gallery)}
+    accuracy["mean error of face numbers"] = error.item()
+    indices = range(0, FRESH_FACES * VIEWS, VIEWS)
+    for faces, kind in enumerate(FACE_KINDS):
+        fresh = [scene_by_kind(kind, FRESH_STRANGERS, i) for i in indices]
+        right = encoder.count(rendered(fresh)) == faces
+        accuracy[f"number of faces, {kind}"] = right.float().mean().item()
+    return {name: round(value, 4) for name, value in accuracy.items()}
 
 
 def note_accuracy(folder: Path, judge: str, accuracy: dict) -> None:

@@ -40,7 +40,7 @@ def scene_of(seed: int, index: int) -> Scene:
     return sample_scene(random.Random(f"{seed}/{index}"))
 
 
-def subject_of(kind: str, seed: int, subject: int) -> Thing:
+def subject_of(kind: str, seed: int | str, subject: int) -> Thing:
     """A toy, a stranger or one of the named people (whatever the seed), by number."""
     rng = random.Random(f"{kind}/{seed}/{subject}")
     if kind == "toys":
@@ -72,10 +72,19 @@ def subject_scene(kind: str, seed: int, index: int) -> Scene:
     )
 
 
+def pair_scene(seed: int, index: int) -> Scene:
+    """Two strangers side by side."""
+    scene = subject_scene("faces", seed, index)
+    other = subject_of("faces", f"{seed}/other", index)
+    return replace(scene, things=(*scene.things, other), relation="and")
+
+
 def scene_by_kind(kind: str, seed: int, index: int) -> Scene:
-    """The scene of picture `index` of the "world", of "toys" or of "faces"."""
+    """The scene of picture `index` of the "world", "toys", "faces" or "pairs"."""
     if kind == "world":
         return scene_of(seed, index)
+    if kind == "pairs":
+        return pair_scene(seed, index)
     return subject_scene(kind, seed, index)
 
 
@@ -122,11 +131,11 @@ def painted_pictures(
         size: pixels per side.
         seed: of the world.
         device: to paint on.
-        kind: "world", "toys" or "faces".
+        kind: "world", "toys", "faces" or "pairs".
 
     Returns:
-        (count, 3, size, size) in 0 to 255; "toys" and "faces" have the subject's mask
-        as a fourth channel.
+        (count, 3, size, size) in 0 to 255; all but the "world" have the (first)
+        subject's mask as a fourth channel.
     """
     folder.mkdir(parents=True, exist_ok=True)
     world = world_fingerprint(seed, kind)

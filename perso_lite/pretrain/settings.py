@@ -14,26 +14,30 @@ from accelerate.utils import broadcast
 
 from perso_lite.errors import check_finite, check_whole
 
-BUDGETS = ("autoencoder", "decoder", "clip", "unet", "reader", "encoder")
+BUDGETS = (
+    "autoencoder", "decoder", "clip", "unet", "reader", "encoder", "face_encoder",
+)  # fmt: skip
 
 # All numbers are ours; those for a GPU come from the run that made the shipped base.
 ON_CPU = {
     "pictures": 81_920, "scenes": 81_920, "toys": 32_768, "faces": 16_384,
+    "strangers": 4096, "face_encoder_batch": 72,
     "autoencoder_batch": 16, "decoder_batch": 16, "clip_batch": 128, "unet_batch": 32,
     "reader_batch": 64, "encoder_batch": 96, "unet_rate": 5e-4,
 }  # fmt: skip
 ON_GPU = {
     "pictures": 360_448, "scenes": 1_200_000, "toys": 262_144, "faces": 131_072,
+    "strangers": 65_536, "face_encoder_batch": 384,
     "autoencoder_batch": 256, "decoder_batch": 256, "clip_batch": 2048,
     "unet_batch": 2048, "reader_batch": 512, "encoder_batch": 512, "unet_rate": 1e-3,
 }  # fmt: skip
 STEPS_ON_CPU = {
     "autoencoder": 6000, "decoder": 3000, "clip": 2000, "unet": 20_000, "reader": 6000,
-    "encoder": 3000,
+    "encoder": 3000, "face_encoder": 1500,
 }  # fmt: skip
 SECONDS_ON_GPU = {
     "autoencoder": 320.0, "decoder": 200.0, "clip": 110.0, "unet": 850.0,
-    "reader": 90.0, "encoder": 90.0,
+    "reader": 90.0, "encoder": 90.0, "face_encoder": 30.0,
 }  # fmt: skip
 
 
@@ -78,6 +82,7 @@ WHAT = {
     "scenes": "whose latents the U-Net sees (at least --pictures)",
     "toys": "pictures of toys, for the instance encoder",
     "faces": "pictures of faces, for the face reader",
+    "strangers": "pictures of faces, for the face network of Celeb Basis",
     "unet_rate": "learning rate of the U-Net; the text encoder has a fifth of it",
 }
 
@@ -91,10 +96,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=type(here), help=text)
     for name in BUDGETS:
         either = parser.add_mutually_exclusive_group()
-        text = f"(default on a CPU: {STEPS_ON_CPU[name]})"
-        either.add_argument(f"--{name}-steps", type=int, help=text)
+        text, flag = f"(default on a CPU: {STEPS_ON_CPU[name]})", name.replace("_", "-")
+        either.add_argument(f"--{flag}-steps", type=int, help=text)
         text = f"instead of steps (default on a GPU: {SECONDS_ON_GPU[name]:g})"
-        either.add_argument(f"--{name}-seconds", type=float, help=text)
+        either.add_argument(f"--{flag}-seconds", type=float, help=text)
 
 
 def check_settings(options: argparse.Namespace) -> None:
@@ -125,7 +130,8 @@ def settle(options: argparse.Namespace, device: str) -> None:
         if getattr(options, name) is None:
             setattr(options, name, value)
     if kept is not None:  # fewer pictures mean fewer of everything
-        options.toys, options.faces = min(options.toys, kept), min(options.faces, kept)
+        for name in ("toys", "faces", "strangers"):
+            setattr(options, name, min(getattr(options, name), kept))
         options.scenes = scenes or kept
     options.scenes = max(options.scenes, options.pictures)
     for name in BUDGETS:

@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from perso_lite.errors import PersoError
-from perso_lite.evaluation.linear_probe import linear_probe_accuracy, plain_sentences
+from perso_lite.evaluation.linear_probe import (
+    held_out_r2,
+    linear_probe_accuracy,
+    plain_sentences,
+)
 from perso_lite.world.captions import parse
 from perso_lite.world.places import PLACES
 from perso_lite.world.scenes import COLORS
@@ -46,3 +50,20 @@ def test_what_is_not_there_cannot_be_read(base):
 def test_an_unknown_position_is_refused(base):
     with pytest.raises(PersoError, match=r"'the middle'.*class word, end token"):
         linear_probe_accuracy(base, *plain_sentences(6), "the middle")
+
+
+def test_a_linear_map_is_found_on_rows_that_were_held_out():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 6, generator=generator)
+    y = torch.randn(200, 1, generator=generator)  # nothing to do with x
+    targets = torch.cat([x @ torch.randn(6, 2, generator=generator) + 3, y], 1)
+    found = held_out_r2(x, targets, ridge=1e-9)
+    assert (found[:2] > 1 - 1e-8).all()
+    assert -0.3 < found[2] < 0.1
+    shrunk = held_out_r2(x, targets, ridge=1.0)[:2]
+    assert ((shrunk > 0.4) & (shrunk < 0.9)).all()
+
+
+def test_rows_come_in_pairs():
+    with pytest.raises(PersoError, match="3 rows of inputs and 9 of targets"):
+        held_out_r2(torch.zeros(3, 2), torch.zeros(9, 2))

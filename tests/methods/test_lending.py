@@ -13,11 +13,13 @@ from before_and_after import changes, disturbed, snapshot_of
 from diffusers import StableDiffusionImg2ImgPipeline
 from interrupted_lines import InterruptedLines
 from PIL import Image
+from tiny_pipeline import invented_names
 
 import perso_lite
 from perso_lite import PersoError, attached, generate
 from perso_lite.attention.record import record_attention
 from perso_lite.methods import METHODS
+from perso_lite.methods.celeb_basis.basis import build_basis
 
 TRACED = (str(Path(perso_lite.__file__).parent), contextlib.__file__)
 OPTIONS = {"num_inference_steps": 2, "output_type": "pt"}
@@ -33,6 +35,8 @@ def make(name, tiny, covariance, placeholder_token="<toy>", class_word="teddy", 
     options = BUILT_WITH.get(name, {})
     if name == "perfusion":
         options = {"covariance": covariance}
+    if name == "celeb_basis":
+        options = {"basis": build_basis(tiny, invented_names())}
     method = METHODS[name](tiny, class_word, placeholder_token, **options)
     return disturbed(method, 0.1, seed)
 

@@ -1,0 +1,188 @@
+"""Celeb Basis: people from one photo, beside the nearest name and other methods.
+
+`python -m perso_lite evaluate celeb` learns twenty people that the base never drew, and
+five at the corners of the space of faces, from a portrait each, and draws them in four
+scenes that the portrait does not show. With the same prompts and seeds it draws the
+mean person, a random one, the name whose portrait is nearest, two free vectors (Textual
+Inversion), DreamBooth-LoRA, and the truth (the oracle). Scored are identity (by the
+judge of people, which conditions nothing), face numbers, whether a person is there at
+all, and the prompt.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from perso_lite.base import picture_size
+from perso_lite.commands.evaluate_tradeoff import (
+    Point,
+    Scores,
+    measure,
+    parser,
+    scores_as_json,
+)
+from perso_lite.commands.evaluations.held_out_people import (
+    held_out_people,
+    rendered_person,
+)
+from perso_lite.commands.options import drawing_options
+from perso_lite.concepts import Concept
+from perso_lite.evaluation.judges import Judges
+from perso_lite.evaluation.metrics import for_judge, read_attribute
+from perso_lite.evaluation.names import true_portraits
+from perso_lite.evaluation.scores import ConceptScores, oracle_scores, score_concept
+from perso_lite.method import attached
+from perso_lite.methods import METHODS
+from perso_lite.methods.celeb_basis.basis import NameBasis, basis_of
+from perso_lite.methods.celeb_basis.celeb_basis import CelebBasis
+from perso_lite.training import fit
+from perso_lite.world.people import THETA
+
+# no article: people are called by a name; the portrait shows none of this
+PROMPTS = (
+    "a photo of {} on a beach", "{} wearing glasses in a library",
+    "a photo of {} in the snow", "a watercolor of {}",
+)  # fmt: skip
+LENGTHS = (30, 60, 120)  # training steps after which it is scored (ours)
+RADII = (0.5, 1.0, 2.0)  # for drawing, beside that of training (ours)
+OTHER_STEPS = {"textual_inversion": 400, "dreambooth_lora": 150}  # ours
+MEAN_DEVIATION = 0.25  # of a uniform face number from its mean
+
+Points = Callable[
+    [StableDiffusionPipeline, Judges, Concept, argparse.Namespace], Iterator[Point]
+]
+
+
+def celeb_points(
+    source: str,
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    options: argparse.Namespace,
+) -> Iterator[Point]:
+    """After each training length; of free weights, the last also at other radii."""
+    word = (concept.class_word, concept.placeholder_token)
+    method = CelebBasis(base, *word, source=source)
+    for step in fit(method, concept, max(LENGTHS)):
+        if step.index + 1 in LENGTHS:
+            yield f"celeb basis {source} {step.index + 1}", [method]
+    method.without_network().save(saved(options.out, concept, source))
+    if source == "free":
+        for method.radius in RADII:
+            yield f"celeb basis at radius {method.radius:g}", [method]
+
+
+def saved(folder: Path, concept: Concept, source: str = "free") -> Path:
+    """Where the person of the longest training is kept."""
+    return folder / f"{concept.name}-celeb_basis-{source}.safetensors"
+
+
+def unlearned_points(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    options: argparse.Namespace,
+) -> Iterator[Point]:
+    """The mean person, a random one, and the name whose portrait is nearest."""
+    word, basis = (concept.class_word, concept.placeholder_token), basis_of(base)
+    seed = held_out_people().index(concept.name)
+    yield "mean person", [CelebBasis(base, *word, radius=0)]
+    yield "random person", [CelebBasis(base, *word, seed=seed)]
+    name = nearest_name(judges, concept, basis)
+    as_named = {"initializer_name": name, "training_radius": None}
+    all_directions = basis.num_components
+    yield "nearest name", [CelebBasis(base, *word, all_directions, **as_named)]
+
+
+@torch.no_grad()
+def nearest_name(judges: Judges, concept: Concept, basis: NameBasis) -> str:
+    """The name of a basis whose true portrait the judge finds nearest to the photo."""
+    portraits = true_portraits(basis.names)
+    known = judges.faces.encode(for_judge(portraits, judges.faces))  # (names, dim)
+    photo = concept.pictures(portraits.shape[-1])
+    own = judges.faces.encode(for_judge(photo, judges.faces))  # (pictures, dim)
+    return basis.names[int((known @ own.T).mean(1).argmax())]
+
+
+def other_points(
+    name: str,
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    options: argparse.Namespace,
+) -> Iterator[Point]:
+    """Another method, from the same portrait; Textual Inversion with two vectors."""
+    settings = {"num_vectors": 2} if name == "textual_inversion" else {}
+    word = (concept.class_word, concept.placeholder_token)
+    method = METHODS[name](base, *word, **settings)
+    for _ in fit(method, concept, OTHER_STEPS[name]):
+        pass
+    yield name, [method]
+
+
+GROUPS: dict[str, Points | None] = {
+    "free": partial(celeb_points, "free"),
+    "unlearned": unlearned_points,
+    **{name: partial(other_points, name) for name in OTHER_STEPS},
+    "network": partial(celeb_points, "network"),
+    "oracle": None,
+}
+
+
+def measured_person(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    points_of: Points | None,
+    options: argparse.Namespace,
+) -> Scores:
+    """The scores of one person at one of `GROUPS`: point -> score -> values."""
+    seeds, drawing = range(options.seeds), drawing_options(options, batch_size=20)
+    if points_of is None:
+        size = picture_size(base)
+        found = oracle_scores(judges, concept, PROMPTS, seeds, size)
+        return {"oracle": person_scores(judges, concept, found)}
+    points = {}
+    for name, methods in points_of(base, judges, concept, options):
+        prompts = [prompt_for(methods, prompt) for prompt in PROMPTS]
+        with attached(base, *methods):
+            found = score_concept(base, judges, concept, prompts, seeds, **drawing)
+        points[name] = person_scores(judges, concept, found)
+    return points
+
+
+def prompt_for(methods: list, prompt: str) -> str:
+    """A prompt as it was said in training: with an article, unless it is a name."""
+    named = all(isinstance(method, CelebBasis) for method in methods)
+    return prompt if named else prompt.replace("{}", "a {}")
+
+
+@torch.no_grad()
+def person_scores(
+    judges: Judges, concept: Concept, found: ConceptScores
+) -> dict[str, list[float]]:
+    """The usual scores, whether a person is drawn, and errors of the face numbers.
+
+    An error of 1 is that of the mean person, on average over all people.
+    """
+    people = read_attribute(judges, found.pictures, "class")
+    theta = torch.tensor(concept.truth["theta"])
+    guess = judges.faces.theta(for_judge(found.pictures, judges.faces)).cpu()
+    errors: Tensor = (guess - theta).abs() / MEAN_DEVIATION  # (pictures, 18)
+    scores = scores_as_json(found)
+    scores["person"] = [float(label == "person") for label in people]
+    scores["face error"] = errors.mean(1).tolist()
+    columns = zip(THETA, errors.unbind(1), strict=True)
+    return scores | {f"error of {n}": column.tolist() for n, column in columns}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `evaluate celeb`."""
+    options = parser("celeb", __doc__, GROUPS, "25 people").parse_args(argv)
+    people = (held_out_people(), rendered_person)
+    measure(options, GROUPS, "celeb.json", measured_person, *people)
