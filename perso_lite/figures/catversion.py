@@ -64,7 +64,7 @@ def _draw_chain(axis: Axes, layers: int, prefixed: Sequence[int]) -> None:
             _box(axis, layer, 2, "$P_K, P_V$", "lightblue")
     label, left = {"ha": "right", "va": "center", "fontsize": 9}, min(prefixed) - 0.5
     axis.text(-0.45, 0, "text", **label)
-    axis.text(layers + 0.45, 0, "U-Net", **label)
+    axis.text(layers + 0.3, 0, "U-Net", **label)
     axis.text(left, 1.15, "this toy's prefix", color=PINK, **label)
     axis.text(left, 2, "another toy's,\nto swap in", color=BLUE, **label)
     axis.set(xlim=(-1.1, layers + 0.5), ylim=(-0.6, 2.5))
@@ -86,11 +86,11 @@ def _draw_mask(axis: Axes, tokens: Sequence[str]) -> None:
     seen[:, 0] = 2
     axis.pcolormesh(seen, cmap=ListedColormap(["w", "0.75", "pink"]), edgecolors="0.5")
     axis.invert_yaxis()
-    axis.set_xticks(np.arange(count + 1) + 0.5, ["prefix", *tokens], rotation=45)
+    axis.set_xticks(np.arange(count + 1) + 0.5, ["prefix", *tokens], rotation=90)
     axis.set_yticks(np.arange(count) + 0.5, tokens)
     axis.get_xticklabels()[0].set_color(PINK)
     axis.tick_params(length=0, labelsize=8)
-    axis.set_title("in one layer: which token (row) sees which key", **SMALL)
+    axis.set_title("which token (row) sees which key", **SMALL)
     axis.set_aspect("equal")
 
 
