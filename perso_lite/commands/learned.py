@@ -13,14 +13,16 @@ from perso_lite.methods import load_method
 from perso_lite.sampling import generate
 
 SCENES = ("on a beach", "in the snow", "wearing a hat")
-FIRST_WORDS = ("dev-rabbit-textual_inversion", "dotty-teddy-neti")  # notebooks 03, 05
+FIRST_WORDS = (  # of notebooks 03, 05 and 06
+    "dev-rabbit-textual_inversion", "dotty-teddy-neti", "dotty-teddy-catversion"
+)  # fmt: skip
 
 
 def keep_learned(scratch: Path, folder: Path) -> None:
     """Copy the concept files that the notebooks' first figures are drawn from.
 
     Args:
-        scratch: where `evaluate tradeoff` and `evaluate neti` left theirs.
+        scratch: where `evaluate` left those of tradeoff, neti and catversion.
         folder: to ship.
     """
     folder.mkdir(exist_ok=True)

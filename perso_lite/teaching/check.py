@@ -16,6 +16,8 @@ import torch
 
 from perso_lite.errors import PersoError
 from perso_lite.teaching import solutions
+from perso_lite.teaching.check_catversion import concatenated as concatenated
+from perso_lite.teaching.check_catversion import masked_similarity as masked_similarity
 from perso_lite.teaching.checker import (
     Facts,
     agrees,

@@ -1,7 +1,7 @@
 """Panels ready to use.
 
 Attention maps, training steps, a prompt box, a comparison, patched prompts, gates,
-truncation.
+truncation, prefixes.
 
 Each combines a plain function that draws a picture with controls for its arguments.
 Make your own panels in the same way:
@@ -23,6 +23,7 @@ from perso_lite.attention.layers import Layers, layers_by_label
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
+from perso_lite.teaching.catversion_panels import prefix_explorer
 from perso_lite.teaching.compare_panel import compare
 from perso_lite.teaching.neti_panels import truncation_explorer
 from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
@@ -36,6 +37,7 @@ __all__ = [
     "choice",
     "compare",
     "gate_explorer",
+    "prefix_explorer",
     "prompt_box",
     "prompt_patching",
     "slider",

@@ -42,8 +42,7 @@ def guided_noise(unprompted: Tensor, prompted: Tensor, guidance_scale: float) ->
 def intersection_over_union(heat: Tensor, mask: Tensor) -> Tensor:
     """Intersection over union of a word's attention map and an object's mask.
 
-    The map is "on" where it reaches half of its maximum, as in
-    `attention_against_mask`.
+    The map is "on" from half of its maximum, as in `attention_against_mask`.
 
     Args:
         heat: attention to the word, (height, width), not negative.
@@ -185,3 +184,54 @@ def bypassed(state: Tensor, bypass: Tensor, alpha: float) -> Tensor:
     """
     direction = bypass / bypass.norm(dim=1, keepdim=True)  # (batch, dim)
     return state + alpha * state.norm(dim=1, keepdim=True) * direction
+
+
+# -- notebook 06: catversion -----------------------------------------------------------
+
+
+def concatenated(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    prefix_key: Tensor,
+    prefix_value: Tensor,
+    bias: float,
+) -> Tensor:
+    """Causal self-attention with one key and one value put before the tokens.
+
+    Args:
+        queries: scaled, (tokens, dim).
+        keys: (tokens, dim).
+        values: (tokens, value_dim).
+        prefix_key: P_K, (dim,), which every token sees.
+        prefix_value: P_V, (value_dim,).
+        bias: b, added to the prefix's logits; may be -inf.
+
+    Returns:
+        (tokens, value_dim).
+    """
+    future = torch.ones(len(keys), len(keys)).triu(1).bool()
+    to_tokens = (queries @ keys.T).masked_fill(future, -torch.inf)  # (tokens, tokens)
+    to_prefix = queries @ prefix_key + bias  # (tokens,)
+    weights = torch.cat([to_prefix[:, None], to_tokens], 1).softmax(1)
+    return weights @ torch.cat([prefix_value[None], values])
+
+
+def masked_similarity(
+    drawn: Tensor, drawn_masks: Tensor, known: Tensor, known_masks: Tensor
+) -> Tensor:
+    """Mean cosine over all pairs of pictures, backgrounds replaced by gray (0.5).
+
+    Args:
+        drawn: pictures, (drawn, 3, height, width).
+        drawn_masks: where the subject is, bool (drawn, 1, height, width).
+        known: pictures of the concept, (known, 3, height, width).
+        known_masks: where it is, bool (known, 1, height, width).
+
+    Returns:
+        (drawn,) in [-1, 1].
+    """
+    drawn = torch.where(drawn_masks, drawn, 0.5).flatten(1)  # (drawn, numbers)
+    known = torch.where(known_masks, known, 0.5).flatten(1)
+    drawn, known = (x / x.norm(dim=1, keepdim=True) for x in (drawn, known))
+    return (drawn @ known.T).mean(1)

@@ -132,6 +132,44 @@ def bypass_by_row(state, bypass, alpha):
     return torch.stack(rows)
 
 
+def as_residual(queries, keys, values, prefix_key, prefix_value, bias):
+    scores = (queries @ keys.T).exp().tril()
+    prefix = (queries @ prefix_key + bias).exp()
+    alpha = (prefix / (prefix + scores.sum(1)))[:, None]
+    plain = scores @ values / scores.sum(1, keepdim=True)
+    return plain + alpha * (prefix_value - plain)
+
+
+def token_by_token(queries, keys, values, prefix_key, prefix_value, bias):
+    rows = []
+    for i, query in enumerate(queries):
+        seen = torch.cat([prefix_key[None], keys[: i + 1]]) @ query
+        seen[0] += bias
+        rows.append(seen.softmax(0) @ torch.cat([prefix_value[None], values[: i + 1]]))
+    return torch.stack(rows)
+
+
+def own_similarity(drawn, drawn_masks, known, known_masks):
+    drawn[~drawn_masks.expand_as(drawn)] = 0.5
+    known[~known_masks.expand_as(known)] = 0.5
+    one, other = drawn.flatten(1)[:, None], known.flatten(1)[None]
+    return torch.cosine_similarity(one, other, dim=-1).mean(1)
+
+
+def similarity_pair_by_pair(drawn, drawn_masks, known, known_masks):
+    pictures = [
+        [(p * m + 0.5 * ~m).flatten() for p, m in zip(*both, strict=True)]
+        for both in ((drawn, drawn_masks), (known, known_masks))
+    ]
+    return torch.tensor(
+        [
+            sum((a @ b / (a.norm() * b.norm())).item() for b in pictures[1])
+            / len(known)
+            for a in pictures[0]
+        ]
+    )
+
+
 RIGHT = {
     "cross_attention": [own_attention, attention_by_torch, attention_by_position],
     "guided_noise": [own_guidance, mixed_guidance, torch.lerp],
@@ -144,4 +182,6 @@ RIGHT = {
     "waves": [own_waves, waves_by_point],
     "first_units": [own_cut, counted_units],
     "bypassed": [own_bypass, bypass_by_row],
+    "concatenated": [as_residual, token_by_token],
+    "masked_similarity": [own_similarity, similarity_pair_by_pair],
 }

@@ -140,6 +140,41 @@ def _watched(layers: list[nn.Module], which: Sequence[int]) -> Iterator[Seen]:
         yield seen
 
 
+# -- the same prefix elsewhere ---------------------------------------------------------
+
+
+def lent(
+    method: CatVersion,
+    class_word: str | None = None,
+    layers: Sequence[int] | None = None,
+) -> CatVersion:
+    """A copy of a concept, with its prefix on another word or in some of its layers.
+
+    Args:
+        method: the concept; it does not change.
+        class_word: what the placeholder is read as; default: the concept's own word.
+        layers: some of those in which it has a prefix; default: all of them.
+
+    Raises:
+        PersoError: the concept has no prefix in such a layer, or a word is unknown.
+    """
+    layers = method.layers if layers is None else [*layers]
+    if unknown := [layer for layer in layers if layer not in method.layers]:
+        raise PersoError(
+            f"The concept has no prefix in layer {unknown[0]}, only in "
+            f"{', '.join(map(str, method.layers))}: give some of these."
+        )
+    settings = {**method.settings(), "layers": layers}
+    if class_word is not None:
+        settings["initializer_token"] = None  # it would be read as that
+    word = class_word or method.class_word
+    copy = CatVersion(method.base, word, method.placeholder_token, **settings)
+    places = [method.layers.index(layer) for layer in layers]
+    kept = {name: value[:, places] for name, value in method.state_dict().items()}
+    copy.load_state_dict(kept)
+    return copy.train(method.training)
+
+
 # -- how much a layer passes on --------------------------------------------------------
 
 
