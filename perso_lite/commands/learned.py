@@ -13,14 +13,19 @@ from perso_lite.methods import load_method
 from perso_lite.sampling import generate
 
 SCENES = ("on a beach", "in the snow", "wearing a hat")
-FIRST_WORDS = ("dev-rabbit-textual_inversion", "dotty-teddy-neti")  # notebooks 03, 05
+FIRST_WORDS = (
+    "dev-rabbit-textual_inversion",  # of notebook 03
+    "dotty-teddy-neti",  # 05
+    "dotty-teddy-textboost",  # 08, and its panel
+    "dotty-teddy-textboost_without_knowledge",
+)
 
 
 def keep_learned(scratch: Path, folder: Path) -> None:
     """Copy the concept files that the notebooks' first figures are drawn from.
 
     Args:
-        scratch: where `evaluate tradeoff` and `evaluate neti` left theirs.
+        scratch: where `evaluate tradeoff`, `neti` and `textboost` left theirs.
         folder: to ship.
     """
     folder.mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ import wrong_answers_01_02
 import wrong_answers_03
 import wrong_answers_04
 import wrong_answers_05
+import wrong_answers_08
 from right_answers import RIGHT, own_attention, own_guidance
 from wrong_answers_01_02 import no_scaling
 from wrong_answers_03 import no_roots
@@ -20,6 +21,7 @@ WRONG = {
     **wrong_answers_03.WRONG,
     **wrong_answers_04.WRONG,
     **wrong_answers_05.WRONG,
+    **wrong_answers_08.WRONG,
 }
 EXERCISES = (
     "cross_attention",
@@ -33,6 +35,9 @@ EXERCISES = (
     "waves",
     "first_units",
     "bypassed",
+    "low_rank",
+    "knowledge_loss",
+    "word_to_end",
 )
 
 
