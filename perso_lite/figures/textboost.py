@@ -25,6 +25,8 @@ from perso_lite.figures.style import (
 )
 from perso_lite.methods.textboost.timesteps import snr_probabilities
 
+OTHER_COLORS = ("#e08214", "#5aa02c", "#8067b7", "#8c564b", "#17a2a2", "#999900")
+
 # -- the method ------------------------------------------------------------------------
 
 
@@ -36,7 +38,7 @@ def show_parts(title: str) -> Figure:
         "noised": (4.1, 1, "noised\nwith $t \\sim p_t$"),
         "unet": (6.1, 1, "U-Net,\nfrozen"),
         "mse": (8, 1, "squared error\nof the noise"),
-        "caption": (2, 0, '"$<$toy-gray$>$ photo\nof a $<$toy$>$"'),
+        "caption": (2, 0, '"<toy-crop> a photo\nof a <toy>"'),
         "encoder": (4.1, 0, "text encoder $E$\nwith LoRA"),
         "general": (2, -1, 'general caption\n"a red car on a beach"'),
         "before": (4.1, -1, "text encoder $E_0$,\nfrozen"),
@@ -54,7 +56,7 @@ def show_parts(title: str) -> Figure:
 def show_timesteps(
     alphas_cumprod: Tensor,
     timesteps: Sequence[int],
-    sensitivity: Tensor,
+    effects: Mapping[str, Tensor],
     *,
     title: str,
     size: tuple[float, float] = (8, 3),
@@ -64,7 +66,8 @@ def show_timesteps(
     Args:
         alphas_cumprod: of the base's schedule, (num_train_timesteps,).
         timesteps: at which it was measured.
-        sensitivity: how far predictions for two captions differ, (timesteps,).
+        effects: how far predictions for two captions differ, (timesteps,), by what is
+            predicted; each is drawn in parts of its mean.
         title: the finding of the figure.
         size: width and height in inches.
     """
@@ -72,10 +75,10 @@ def show_timesteps(
     figure, axis = new_figure(figsize=size)
     axis.plot(p.numpy(), color=PINK, label="$p_t$, in parts of uniform")
     axis.axhline(1, color=GRAY, linestyle=":", label="uniform")
-    relative = (sensitivity / sensitivity.mean()).tolist()
-    axis.plot(
-        timesteps, relative, "o-", color=BLUE, label="caption's effect / its mean"
-    )
+    colors = (BLUE, *OTHER_COLORS)
+    for (name, values), color in zip(effects.items(), colors, strict=False):
+        relative = (values / values.mean()).tolist()
+        axis.plot(timesteps, relative, "o-", color=color, label=f"effect on {name}")
     axis.set(xlabel="timestep (1000: pure noise)", ylabel="relative", title=title)
     axis.set_ylim(bottom=0)
     legend_beside(axis)
@@ -213,7 +216,7 @@ def show_panels(
     return figure
 
 
-def _colors(named: Mapping[str, object]) -> list:
-    """Pink and blue first, then others."""
-    others = ["#e08214", "#5aa02c", "#8067b7", "#8c564b", "#17a2a2", "#999900"]
-    return [PINK, BLUE, *others][: len(named)] + [GRAY] * (len(named) - 8)
+def _colors(named: Mapping[str, object]) -> list[str]:
+    """Pink and blue first, then others; gray if there are more than eight."""
+    colors = [PINK, BLUE, *OTHER_COLORS][: len(named)]
+    return colors + [GRAY] * (len(named) - len(colors))

@@ -29,12 +29,15 @@ def lines_of(axis):
 
 def test_the_caption_s_effect_is_relative_to_its_mean():
     alphas = DDPMScheduler(beta_schedule="scaled_linear").alphas_cumprod
-    measured = torch.tensor([1.0, 2, 3])
+    measured = {
+        "noise": torch.tensor([1.0, 2, 3]),
+        "picture": torch.tensor([3.0, 3, 3]),
+    }
     figure = show_timesteps(alphas, [100, 500, 900], measured, title="a finding")
     (axis,) = figure.axes
     lines = lines_of(axis)
-    effect = lines["caption's effect / its mean"]
-    assert np.allclose(effect, [[100, 0.5], [500, 1], [900, 1.5]])
+    assert np.allclose(lines["effect on noise"], [[100, 0.5], [500, 1], [900, 1.5]])
+    assert np.allclose(lines["effect on picture"][:, 1], 1)
     p = lines["$p_t$, in parts of uniform"]
     assert len(p) == 1000 and p[0, 1] == 0
     assert p[:, 1].mean() == pytest.approx(1)
