@@ -92,7 +92,7 @@ def show_drift(
     ylabel: str = "1 - cosine to the base",
     size: tuple[float, float] = (8, 2.8),
 ) -> Figure:
-    """Drift of text states at each position of a prompt: start token, words, padding.
+    """Drift at each position of a prompt, start token, words, padding; log scale.
 
     Args:
         drifts: (tokens,) by the name of what was learned.
@@ -104,7 +104,7 @@ def show_drift(
     for (name, values), color in zip(drifts.items(), _colors(drifts), strict=True):
         axis.plot(values.numpy(), "o-", color=color, markersize=4, label=name)
     axis.set(xlabel="position (0: start token)", ylabel=ylabel, title=title)
-    axis.set_ylim(bottom=0)
+    axis.set_yscale("log")  # with and without preservation they differ a hundredfold
     legend_beside(axis)
     return figure
 
