@@ -124,7 +124,7 @@ def add_drawing(commands: Any) -> None:
 def add_converting(commands: Any) -> None:
     """`convert`."""
     change = commands.add_parser(
-        "convert", help="read a file of another tool: a word, LoRA, Custom Diffusion"
+        "convert", help="read another tool's word, LoRA, Custom Diffusion or TextBoost"
     )
     change.add_argument("file", type=Path, help="or its folder")
     change.add_argument("--class-word", required=True, help="for example dog")

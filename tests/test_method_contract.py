@@ -191,9 +191,11 @@ ROWS = {
             "knowledge_preservation": 2.0, "knowledge_batch_size": 2,
             "snr_weighting": False, "causality_preserved": True, "picture": 1,
             "learning_rate": 0.1, "embedding_learning_rate": 0.2, "seed": 7,
+            "max_vector_norm": 0.4,
         },
         refused=(
             ({"rank": 0}, "rank is 0"), ({"num_vectors": 0}, "num_vectors is 0"),
+            ({"max_vector_norm": -1}, "max_vector_norm is -1"),
             ({"targets": []}, r"targets is \[\]"), ({"targets": ["to_k"]}, "to_k"),
             ({"augmentation": "flips"}, '"flips"; choose from tokens, words, silent'),
             ({"augmentation_probability": 1.1}, "augmentation_probability is 1.1"),

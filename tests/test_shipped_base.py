@@ -141,7 +141,7 @@ LEARNED = sorted((DATA_FOLDER / "learned").glob("*.safetensors"))
 def test_learned_files_are_of_this_base_and_of_their_concept(base, path):
     name, _, kind = path.stem.rpartition("-")
     method, concept = load_method(path, base), load_concept(name)
-    assert method.name == kind
+    assert method.name == kind.partition("_without_")[0]
     assert method.class_word == concept.class_word
     assert method.placeholder_token == concept.placeholder_token
     assert method.training_record["concept"] == name
@@ -149,7 +149,10 @@ def test_learned_files_are_of_this_base_and_of_their_concept(base, path):
 
 def test_there_is_a_learned_file_for_the_first_figure_of_each_method():
     kinds = {path.stem.rpartition("-")[2] for path in LEARNED}
-    assert kinds == {"textual_inversion", "perfusion", "neti"}
+    assert kinds == {
+        "textual_inversion", "perfusion", "neti", "textboost",
+        "textboost_without_knowledge",
+    }  # fmt: skip
     assert {f"{toy}-perfusion" for toy in toys()} <= {path.stem for path in LEARNED}
 
 

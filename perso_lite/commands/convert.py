@@ -21,7 +21,8 @@ def convert(
     """Recognize a file by its content, read it onto the base, and write our own.
 
     Args:
-        file: a learned word, a LoRA, or Custom Diffusion's weights; or their folder.
+        file: a learned word, a LoRA, or Custom Diffusion's weights; or their folder; or
+            TextBoost's folder.
         class_word: the everyday word for the concept.
         out: the file to write.
         placeholder_token: default: the word in the file, or for a LoRA the name of
@@ -37,8 +38,8 @@ def convert(
     if reader is None:
         raise PersoError(
             f"{file} is none of the files that are converted: a learned word, a LoRA, "
-            "or Custom Diffusion's weights, of other tools. Files of perso_lite are "
-            "read as they are."
+            "or Custom Diffusion's weights, of other tools, and no folder of "
+            "TextBoost's. Files of perso_lite are read as they are."
         )
     if out.resolve() == file.resolve():
         raise PersoError(f"--out {out} is the file to convert; give another name.")

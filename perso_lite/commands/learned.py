@@ -13,16 +13,20 @@ from perso_lite.methods import load_method
 from perso_lite.sampling import generate
 
 SCENES = ("on a beach", "in the snow", "wearing a hat")
-FIRST_WORDS = (  # of notebooks 03, 05 and 06
-    "dev-rabbit-textual_inversion", "dotty-teddy-neti", "dotty-teddy-catversion"
-)  # fmt: skip
+FIRST_WORDS = (
+    "dev-rabbit-textual_inversion",  # of notebook 03
+    "dotty-teddy-neti",  # 05
+    "dotty-teddy-catversion",  # 06
+    "dotty-teddy-textboost",  # 08, and its panel
+    "dotty-teddy-textboost_without_knowledge",
+)
 
 
 def keep_learned(scratch: Path, folder: Path) -> None:
     """Copy the concept files that the notebooks' first figures are drawn from.
 
     Args:
-        scratch: where `evaluate` left those of tradeoff, neti and catversion.
+        scratch: where `evaluate` left those of tradeoff, neti, catversion, textboost.
         folder: to ship.
     """
     folder.mkdir(exist_ok=True)

@@ -138,12 +138,13 @@ def measure(output: Path, scratch: Path) -> None:
     evaluate.main(["tradeoff", *where])
     evaluate.main(["neti", *where])
     evaluate.main(["catversion", *where])
+    evaluate.main(["textboost", *where])
     files = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
     evaluate.main(["pairs", *where[:2], *files])
     tour(scratch, base=str(output))
     results = output.parent / "results"
     results.mkdir(exist_ok=True)
-    for name in ("base", "tradeoff", "pairs", "neti", "catversion"):
+    for name in ("base", "tradeoff", "pairs", "neti", "catversion", "textboost"):
         shutil.copy(scratch / f"{name}.json", results)
     keep_learned(scratch, output.parent / "learned")
     sheet = learned_sheet(load_base(output), output.parent / "learned")

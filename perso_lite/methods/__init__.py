@@ -122,7 +122,8 @@ def refuse_public_file(path: str | Path) -> None:
     """Say who reads a file or folder of another tool; of others, say nothing.
 
     Raises:
-        PersoError: it is a LoRA, a learned word or Custom Diffusion's weights.
+        PersoError: it is a LoRA, a learned word, Custom Diffusion's weights, or a
+            folder of TextBoost's.
     """
     reader = reader_of(path)
     if reader is not None:

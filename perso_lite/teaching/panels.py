@@ -1,7 +1,7 @@
 """Panels ready to use.
 
 Attention maps, training steps, a prompt box, a comparison, patched prompts, gates,
-truncation, prefixes.
+truncation, prefixes, a text encoder's LoRA.
 
 Each combines a plain function that draws a picture with controls for its arguments.
 Make your own panels in the same way:
@@ -30,6 +30,7 @@ from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
 from perso_lite.teaching.patching_panel import prompt_patching
 from perso_lite.teaching.perfusion_panels import gate_explorer, two_gates
 from perso_lite.teaching.prompt_panel import prompt_box
+from perso_lite.teaching.textboost_panels import text_lora_explorer
 
 __all__ = [
     "Panel",
@@ -43,6 +44,7 @@ __all__ = [
     "slider",
     "span",
     "text_box",
+    "text_lora_explorer",
     "training_scrubber",
     "truncation_explorer",
     "two_gates",

@@ -1,6 +1,7 @@
 """Solutions of the exercises: plain functions, each a formula from its notebook."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------
@@ -235,3 +236,52 @@ def masked_similarity(
     known = torch.where(known_masks, known, 0.5).flatten(1)
     drawn, known = (x / x.norm(dim=1, keepdim=True) for x in (drawn, known))
     return (drawn @ known.T).mean(1)
+
+
+# -- notebook 08: textboost ------------------------------------------------------------
+
+
+def low_rank(inputs: Tensor, thin: Tensor, wide: Tensor, scale: float) -> Tensor:
+    """What LoRA adds to a layer's output: s B A x.
+
+    Args:
+        inputs: x, what the layer reads, (batch, tokens, in).
+        thin: A, (rank, in).
+        wide: B, (out, rank).
+        scale: s; 0 adds nothing.
+
+    Returns:
+        (batch, tokens, out).
+    """
+    return scale * (inputs @ thin.T) @ wide.T
+
+
+def knowledge_loss(states: Tensor, known: Tensor) -> Tensor:
+    """Knowledge preservation: 1 - cosine, as a mean over captions and positions.
+
+    Args:
+        states: of general captions, by the text encoder that is trained, (batch,
+            tokens, dim).
+        known: by the base's, the same shape.
+
+    Returns:
+        A number () from 0 to 2.
+    """
+    return (1 - F.cosine_similarity(states, known, dim=-1)).mean()
+
+
+def word_to_end(input_ids: Tensor, placeholder_id: int, end_id: int) -> Tensor:
+    """Where LoRA acts if causality is preserved: from the new word to the end token.
+
+    Args:
+        input_ids: token ids of prompts, (batch, tokens); padding may be the end token.
+        placeholder_id: of the new word.
+        end_id: of the end token, which each prompt has.
+
+    Returns:
+        1 from the first new word to the first end token, else 0: (batch, tokens).
+    """
+    started = (input_ids == placeholder_id).cumsum(1) > 0
+    is_end = (input_ids == end_id).long()
+    behind_end = is_end.cumsum(1) - is_end > 0  # an end token came before
+    return (started & ~behind_end).float()

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import save_file
 
 from perso_lite import (
     CustomDiffusion,
     DreamBoothLoRA,
     PersoError,
+    TextBoost,
     TextualInversion,
     load_method,
 )
@@ -90,6 +92,38 @@ def test_a_folder_is_recognized_by_its_weights(convert, tiny, tmp_path, maker):
     code, out = convert(folder, *options, "--placeholder-token", "<tom>")
     assert code == 0
     assert load_method(out, tiny).placeholder_token == "<tom>"
+
+
+def released_textboost(encoder, folder):
+    """As the released code of TextBoost saves a training."""
+    encoder.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]))
+    encoder.save_pretrained(folder / "text_encoder")
+    torch.save({"<dog>": torch.ones(32)}, folder / "dog.bin")
+    return folder
+
+
+def test_a_folder_of_textboost_is_converted(convert, tiny, own_tiny, tmp_path, capsys):
+    folder = released_textboost(own_tiny.text_encoder, tmp_path / "textboost")
+    with pytest.raises(PersoError, match=r"Read it with TextBoost\.from"):
+        load_method(folder, tiny)
+    code, out = convert(folder)
+    assert code == 0
+    method = load_method(out, tiny)
+    assert (method.name, method.placeholder_token) == ("textboost", "<dog>")
+    assert (method.rank, method.targets) == (2, ["q_proj"])
+    assert torch.equal(method.vectors.detach(), torch.ones(1, 32))
+    assert "is a concept of textboost now" in capsys.readouterr().out
+    assert convert(folder, "--placeholder-token", "<tom>")[0] == 0
+    assert load_method(out, tiny).placeholder_token == "<tom>"
+
+
+def test_a_folder_for_stock_libraries_is_not_taken_for_a_word(
+    convert, tiny, tmp_path, capsys
+):
+    folder = TextBoost(tiny, "teddy", "<cat-toy>").to_peft(tmp_path / "peft")
+    code, out = convert(folder)
+    assert code == 2 and not out.exists()
+    assert "load_method reads what save writes" in capsys.readouterr().err
 
 
 def test_other_files_end_in_a_sentence_and_write_nothing(

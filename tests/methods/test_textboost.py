@@ -25,6 +25,7 @@ from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import as_read
 from perso_lite.methods.textboost.causality import from_word_on
 from perso_lite.methods.textboost.knowledge import shipped_captions, unlike
+from perso_lite.methods.textboost.norms import capped, mean_norm
 from perso_lite.methods.textboost.timesteps import snr_probabilities
 from perso_lite.methods.textboost.word_with_lora import TARGETS
 
@@ -362,6 +363,26 @@ def test_vectors_have_no_weight_decay_and_a_rate_that_falls_in_a_line(tiny, conc
         assert of_vectors[step] == pytest.approx(start * rate / 1e-3)
     assert sum(of_vectors) == pytest.approx(125.5 * method.embedding_learning_rate)
     assert {*of_lora} == {method.learning_rate}
+
+
+def test_longer_vectors_are_shortened_and_others_stay():
+    vectors = torch.tensor([[3.0, 4], [0.3, 0.4], [0, 0], [0, 2]])
+    cut = capped(vectors, 2.0)
+    assert torch.allclose(cut[0], torch.tensor([1.2, 1.6]))  # the same direction
+    assert torch.equal(cut[1:], vectors[1:])
+    assert cut[0].norm() == pytest.approx(2)
+
+
+def test_after_each_step_no_vector_is_longer_than_asked_for(tiny, concept):
+    table = tiny.text_encoder.get_input_embeddings().weight
+    most = mean_norm(tiny)
+    assert most == pytest.approx(table.norm(dim=-1).mean().item())
+    longest = {}
+    for name, limit in {"capped": most, "free": None}.items():
+        method = make(tiny, max_vector_norm=limit, embedding_learning_rate=1.0)
+        for _ in fit(method, concept, steps=2, batch_size=2):
+            longest[name] = method.vectors.detach().norm(dim=-1).max().item()
+    assert longest["capped"] <= most * (1 + 1e-6) < longest["free"]
 
 
 def test_a_training_of_another_length_is_not_gone_on_with(tiny, concept, tmp_path):

@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from perso_lite import PersoError, TextBoost, encode_prompts, load_method
+from perso_lite.files.tensors import read_tensors, write_tensors
 from perso_lite.methods.textboost.word_with_lora import TARGETS
 
 PROMPTS = [
@@ -202,6 +203,23 @@ def test_what_is_no_such_folder_is_refused(tiny, own_tiny, tmp_path, what, messa
     with pytest.raises(PersoError, match=message) as refusal:
         TextBoost.from_released(folder, tiny, "dog")
     assert len(str(refusal.value)) < 400 + len(str(folder))
+
+
+def test_a_file_of_another_rank_or_text_encoder_is_refused(tiny, base, tmp_path):
+    path = tmp_path / "toy.safetensors"
+    make(tiny).save(path)
+    tensors, header = read_tensors(path)
+    settings = json.loads(header["perso_lite.settings"])
+    assert settings["rank"] == 4
+    key = "perso_lite.settings"
+    write_tensors(path, tensors, header | {key: json.dumps(settings | {"rank": 2})})
+    with pytest.raises(PersoError, match=f"^{path}"):
+        load_method(path, tiny)
+    make(tiny).save(path)
+    with pytest.raises(PersoError, match="was trained on the base"):
+        load_method(path, base)
+    with pytest.raises(PersoError, match=r"does not fit|other|width|shape"):
+        load_method(path, base, transfer=True)
 
 
 def test_peft_names_layers_as_we_do(own_tiny):

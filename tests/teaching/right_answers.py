@@ -170,6 +170,45 @@ def similarity_pair_by_pair(drawn, drawn_masks, known, known_masks):
     )
 
 
+def low_rank_in_place(inputs, thin, wide, scale):
+    inputs *= scale
+    return torch.einsum("or,ri,bti->bto", wide, thin, inputs)
+
+
+def low_rank_as_one_matrix(inputs, thin, wide, scale):
+    return torch.nn.functional.linear(inputs, scale * wide @ thin)
+
+
+def half_squared_distance(states, known):
+    one, other = (x / x.norm(dim=-1, keepdim=True) for x in (states, known))
+    return (one - other).square().sum(-1).mean() / 2
+
+
+def knowledge_by_position(states, known):
+    total = 0.0
+    for a, b in zip(states.flatten(0, 1), known.flatten(0, 1), strict=True):
+        total += 1 - (a @ b / (a.norm() * b.norm())).item()
+    return total / (states.shape[0] * states.shape[1])
+
+
+def word_to_end_by_text(input_ids, placeholder_id, end_id):
+    rows = []
+    for ids in input_ids.tolist():
+        row = [0.0] * len(ids)
+        if placeholder_id in ids:
+            first, last = ids.index(placeholder_id), ids.index(end_id)
+            row[first : last + 1] = [1.0] * (last + 1 - first)
+        rows.append(row)
+    return torch.tensor(rows)
+
+
+def word_to_end_by_places(input_ids, placeholder_id, end_id):
+    places = torch.arange(input_ids.shape[1])
+    is_word, end = input_ids == placeholder_id, (input_ids == end_id).int().argmax(1)
+    first = torch.where(is_word.any(1), is_word.int().argmax(1), len(places))
+    return (places >= first[:, None]) & (places <= end[:, None])
+
+
 RIGHT = {
     "cross_attention": [own_attention, attention_by_torch, attention_by_position],
     "guided_noise": [own_guidance, mixed_guidance, torch.lerp],
@@ -184,4 +223,7 @@ RIGHT = {
     "bypassed": [own_bypass, bypass_by_row],
     "concatenated": [as_residual, token_by_token],
     "masked_similarity": [own_similarity, similarity_pair_by_pair],
+    "low_rank": [low_rank_in_place, low_rank_as_one_matrix],
+    "knowledge_loss": [half_squared_distance, knowledge_by_position],
+    "word_to_end": [word_to_end_by_text, word_to_end_by_places],
 }

@@ -1,13 +1,25 @@
 """One picture to learn from: TextBoost, its parts, and other methods.
 
 `python -m perso_lite evaluate textboost` learns each shipped toy from its first picture
-alone: with TextBoost, with TextBoost that lacks one part or has it in another way, and
+alone: with TextBoost, with TextBoost that lacks parts or has them in another way, and
 with Textual Inversion, DreamBooth-LoRA and Perfusion. All pictures of the toy are what
-is drawn is compared with. While TextBoost is attached, the class word is drawn, too: it
-should stay what it was. Scores and prompts are those of `evaluate tradeoff`, which has
-class prior and oracle.
+is drawn is compared with. While a method is attached, the class word is drawn, too: it
+should stay what it was. Prompts and the first scores are those of `evaluate tradeoff`.
+
+There are more scores, each by name in the results:
+
+* "seen" and "unseen": CLIP-I without masks to the picture that was learned from, and to
+  the other pictures of the toy. A picture that was copied is nearer to the first.
+* "transformed": 1 if the attribute reader sees a transformation (far away, upside down,
+  gray ...) in a picture of a neutral prompt, which asks for none. Its seeds were used
+  nowhere else.
+* "diversity": how far each of those pictures is from the others, as 1 - cos by CLIP.
+* "text drift": 1 - cos between text states with the method attached and the base's, for
+  prompts that nothing was trained on, as a mean over positions; "start drift" at the
+  start token alone.
 """
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,32 +27,75 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from torch.nn import functional as F
 
+from perso_lite.base import picture_size
 from perso_lite.commands.evaluate_tradeoff import (
     CLASS_WORD,
     Point,
     Points,
+    Scores,
+    concept_prompts,
+    end_points,
     measure,
     parser,
+    scores_as_json,
 )
+from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.words import encode_prompts
+from perso_lite.evaluation.judges import Judges
+from perso_lite.evaluation.metrics import (
+    clip_image_similarity,
+    clip_images,
+    read_attribute,
+)
+from perso_lite.evaluation.prompts import base_prompts
+from perso_lite.evaluation.scores import (
+    ConceptScores,
+    class_prior_scores,
+    oracle_scores,
+    score_concept,
+)
+from perso_lite.method import attached
 from perso_lite.methods import METHODS
 from perso_lite.methods.textboost.textboost import TextBoost
+from perso_lite.sampling import generate
 from perso_lite.training import fit
+from perso_lite.world.oracle import true_pictures
 
 STEPS = 120  # of TextBoost (ours)
+EARLY = (40, 80)  # steps after which some arms are scored, too (ours)
 OTHER_STEPS = {"textual_inversion": 400, "dreambooth_lora": 150, "perfusion": 200}
-PARTS: dict[str, dict[str, Any]] = {  # what is other than usual
+# what is other than usual
+KNOWLEDGE, UNIFORM, PLAIN = (
+    {"knowledge_preservation": 0.0},
+    {"snr_weighting": False},
+    {"augmentation": "none"},
+)
+PARTS: dict[str, dict[str, Any]] = {
     "augmented in words": {"augmentation": "words"},
     "augmented silently": {"augmentation": "silent"},
-    "not augmented": {"augmentation": "none"},
+    "not augmented": PLAIN,
     "augmented often": {"augmentation_probability": 0.8},  # as in the released code
-    "without knowledge preservation": {"knowledge_preservation": 0.0},
+    "without knowledge preservation": KNOWLEDGE,
     "with little knowledge preservation": {"knowledge_preservation": 0.1},  # the same
-    "at uniform timesteps": {"snr_weighting": False},
+    "at uniform timesteps": UNIFORM,
     "queries, keys and values": {"targets": ["q_proj", "k_proj", "v_proj"]},
     "causality preserved": {"causality_preserved": True},
+    # with those above, all eight of with and without three parts
+    "without tokens and knowledge": PLAIN | KNOWLEDGE,
+    "without tokens and weighting": PLAIN | UNIFORM,
+    "without knowledge and weighting": KNOWLEDGE | UNIFORM,
+    "without all three": PLAIN | KNOWLEDGE | UNIFORM,
 }
+SCORED_EARLY = ("", "without knowledge preservation", "at uniform timesteps")
+NEUTRAL, FRESH_SEEDS = "a photo of a {}", range(1000, 1012)
+UNTRAINED = 64  # prompts of the base's evaluation, for drift
+
+
+# -- what is learned -------------------------------------------------------------------
 
 
 def first_picture(concept: Concept) -> Concept:
@@ -60,13 +115,17 @@ def textboost_points(
 ) -> Iterator[Point]:
     """TextBoost, and what has become of the class word; without LoRA if it is whole."""
     method = TextBoost(base, concept.class_word, concept.placeholder_token, **options)
-    for _ in fit(method, first_picture(concept), STEPS):
-        pass
     name = f"textboost{f' {part}' if part else ''}"
+    for step in fit(method, first_picture(concept), STEPS):
+        if part in SCORED_EARLY and step.index + 1 in EARLY:
+            yield f"{name} after {step.index + 1}", [method]
+            yield f"{name} after {step.index + 1}{CLASS_WORD}", [method]
     yield name, [method]
     yield name + CLASS_WORD, [method]
+    if options in ({}, KNOWLEDGE):  # those of the notebook's panel
+        ending = "_without_knowledge" if options else ""
+        method.save(folder / f"{concept.name}-textboost{ending}.safetensors")
     if not options:
-        method.save(folder / f"{concept.name}-textboost.safetensors")
         for method.lora_scale in (0.5, 0.0):
             yield f"{name} drawn at {method.lora_scale}", [method]
 
@@ -83,6 +142,7 @@ def other_points(
 
 
 POINTS: dict[str, Points] = {
+    "ends": end_points,
     "textboost": partial(textboost_points, {}, ""),
     **{
         part.replace(",", "").replace(" ", "_"): partial(
@@ -94,7 +154,74 @@ POINTS: dict[str, Points] = {
 }
 
 
+# -- how it is scored ------------------------------------------------------------------
+
+
+def scored(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    points_of: Points,
+    options: argparse.Namespace,
+) -> Scores:
+    """The scores of one concept at one group of points: point -> score -> values."""
+    prompts, seeds = concept_prompts(), list(range(options.seeds))
+    drawing, shared = drawing_options(options, batch_size=20), (judges, concept)
+    texts = [entry["prompt"] for entry in base_prompts()[:UNTRAINED]]
+    known, points = encode_prompts(base, texts).detach(), {}
+    for name, methods in points_of(base, concept, options.out):
+        new_word = methods and not name.endswith(CLASS_WORD)
+        word = concept.placeholder_token if new_word else concept.class_word
+        score = score_concept if new_word else class_prior_scores
+        with attached(base, *methods):
+            found = score(base, *shared, prompts, seeds, **drawing)
+            fresh = [NEUTRAL.format(word)], tuple(FRESH_SEEDS)
+            drawn = generate(base, *fresh, output_type="pt", **drawing)
+            drifted = text_drift(known, encode_prompts(base, texts).detach())
+        points[name] = all_scores(*shared, found, drawn) | drifted
+    if points_of is end_points:
+        size = picture_size(base)
+        found = oracle_scores(*shared, prompts, seeds, size)
+        true, _ = true_pictures(NEUTRAL, len(FRESH_SEEDS), 1000, size, concept, "{}")
+        points["oracle"] = all_scores(*shared, found, true)
+    return points
+
+
+def all_scores(
+    judges: Judges, concept: Concept, found: ConceptScores, fresh: Tensor
+) -> dict[str, list[float]]:
+    """The scores of a point, but for drift.
+
+    Args:
+        judges: as loaded.
+        concept: what was learned.
+        found: scores of the pictures of all prompts.
+        fresh: pictures of the neutral prompt (pictures, 3, height, width) in [0, 1].
+    """
+    references = concept.pictures(found.pictures.shape[-1])
+    vectors = clip_images(judges, fresh)  # (pictures, dim)
+    others = (vectors.sum(0) - vectors) / (len(vectors) - 1)
+    labels = read_attribute(judges, fresh, "augmentation")
+    return scores_as_json(found) | {
+        "seen": clip_image_similarity(judges, found.pictures, references[:1]).tolist(),
+        "unseen": clip_image_similarity(
+            judges, found.pictures, references[1:]
+        ).tolist(),
+        "transformed": [float(label != "none") for label in labels],
+        "diversity": (1 - (vectors * others).sum(1)).tolist(),
+    }
+
+
+def text_drift(known: Tensor, now: Tensor) -> dict[str, list[float]]:
+    """1 - cos of text states (texts, tokens, dim), text by text."""
+    apart = 1 - F.cosine_similarity(known.float(), now.float(), dim=-1)
+    return {
+        "text drift": apart.mean(1).tolist(),
+        "start drift": apart[:, 0].tolist(),
+    }
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run `evaluate textboost`."""
     options = parser("textboost", __doc__, POINTS).parse_args(argv)
-    measure(options, POINTS, "textboost.json")
+    measure(options, POINTS, "textboost.json", scored)

@@ -23,6 +23,7 @@ CUSTOM_DIFFUSION_FILES, LORA_FILES, WORD_FILES = (
         "learned_embeds",
     )
 )
+ADAPTER_FILE = "adapter_model.safetensors"  # of peft
 LORA_PARTS = (".lora_A.", ".lora_down.", ".lora.down.", "_lora.down.", "_layer.down.")
 
 
@@ -90,6 +91,9 @@ def reader_of(path: str | Path) -> str | None:
     Raises:
         PersoError: as `read_content`.
     """
+    folders = (Path(path), Path(path) / "text_encoder")
+    if any(os.path.isfile(folder / ADAPTER_FILE) for folder in folders):
+        return "TextBoost.from_released"
     names = (*CUSTOM_DIFFUSION_FILES, *LORA_FILES, *WORD_FILES)
     content, header = read_content(weights_file(path, names))
     if HASH_KEY in header or not isinstance(content, dict):

@@ -7,7 +7,7 @@ the two of "<zoom-in>".
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,20 @@ class ReleasedFolder:
     targets: list[str]
     words: dict[str, Tensor]
 
+    def only_word(self, others: Collection[str]) -> str:
+        """The name of the concept; `others` are transformations, without brackets.
+
+        Raises:
+            PersoError: there is none, or several.
+        """
+        concepts = [word for word in self.words if word[1:-1] not in others]
+        if len(concepts) != 1:
+            raise PersoError(
+                f"The folder holds {len(concepts)} words that are no transformations "
+                f"({', '.join(concepts) or 'none'}); a folder of one concept is read."
+            )
+        return concepts[0]
+
 
 def read_released_folder(folder: str | Path) -> ReleasedFolder:
     """Read LoRA and words; no code in the files is run.
@@ -110,7 +124,8 @@ def read_released_folder(folder: str | Path) -> ReleasedFolder:
     if not words:
         raise PersoError(
             f"There is no file of a word in {folder}: the released code writes one "
-            "such as dog.bin for <dog> beside the folder text_encoder."
+            "such as dog.bin for <dog> beside the folder text_encoder. (What to_peft "
+            "writes is for stock libraries; load_method reads what save writes.)"
         )
     check_numbers(folder, weights | words)
     return ReleasedFolder(weights, ranks.pop(), targets, words)

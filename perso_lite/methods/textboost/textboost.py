@@ -26,10 +26,11 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.concepts import Concept
-from perso_lite.errors import PersoError, check_whole
+from perso_lite.errors import PersoError, check_finite, check_whole
 from perso_lite.method import View
 from perso_lite.methods.textboost.augmentation import RELEASED_NAMES, Augmentation
 from perso_lite.methods.textboost.knowledge import KnowledgePreservation
+from perso_lite.methods.textboost.norms import capped
 from perso_lite.methods.textboost.peft_files import read_released_folder
 from perso_lite.methods.textboost.timesteps import snr_probabilities
 from perso_lite.methods.textboost.word_with_lora import TARGETS, WordWithLora
@@ -74,6 +75,8 @@ class TextBoost(WordWithLora):
         learning_rate: of LoRA (released code: 5e-5; ours: 3e-3, for our small base).
         embedding_learning_rate: of all vectors; it falls to 0 at the last step, in a
             straight line (released code: 1e-3; ours: 5e-3, for our small base).
+        max_vector_norm: to which longer vectors are shortened after each step (released
+            code: not; since December 2024: `norms.mean_norm(base)`).
         seed: of A of LoRA, and of the transformed pictures.
         knowledge_captions: general captions; default: 400 of our world. They are not
             kept in the concept's file.
@@ -90,7 +93,7 @@ class TextBoost(WordWithLora):
         "augmentation", "augmentation_probability", "num_augmentations",
         "knowledge_preservation", "knowledge_batch_size", "snr_weighting",
         "causality_preserved", "picture", "learning_rate", "embedding_learning_rate",
-        "seed",
+        "max_vector_norm", "seed",
     )  # fmt: skip
     SIZES = ("rank",)
 
@@ -114,6 +117,7 @@ class TextBoost(WordWithLora):
         picture: int | None = None,
         learning_rate: float = 3e-3,
         embedding_learning_rate: float = 5e-3,
+        max_vector_norm: float | None = None,
         seed: int = 0,
         knowledge_captions: Sequence[str] | None = None,
     ):
@@ -145,7 +149,8 @@ class TextBoost(WordWithLora):
         self.num_augmentations = num_augmentations
         self.snr_weighting = snr_weighting
         check_whole("picture", picture or 0, 0)
-        self.picture = picture
+        check_finite("max_vector_norm", max_vector_norm or 0, least=0)
+        self.picture, self.max_vector_norm = picture, max_vector_norm
         self.knowledge_preservation = knowledge_preservation
         self.knowledge_batch_size = knowledge_batch_size
         self.knowledge = KnowledgePreservation(
@@ -202,6 +207,11 @@ class TextBoost(WordWithLora):
         """The second term of the equation, or None: 1 - cos, times lambda."""
         return self.knowledge.loss(self.base, generator)
 
+    def after_step(self, index: int, captions: list[str], states: Tensor) -> None:
+        """Shorten vectors that have become too long."""
+        if self.max_vector_norm is not None:
+            self.vectors.data = capped(self.vectors.data, self.max_vector_norm)
+
     @classmethod
     def from_released(
         cls,
@@ -228,23 +238,18 @@ class TextBoost(WordWithLora):
             PersoError: not such a folder, of another base, or of several concepts.
         """
         found = read_released_folder(folder)
-        concepts = [word for word in found.words if word[1:-1] not in RELEASED_NAMES]
-        if len(concepts) != 1:
-            raise PersoError(
-                f"{folder} holds {len(concepts)} words that are no transformations "
-                f"({', '.join(concepts) or 'none'}); a folder of one concept is read."
-            )
+        concept = found.only_word(RELEASED_NAMES)
         method = cls(
             base,
             class_word,
-            placeholder_token or concepts[0],
-            len(found.words[concepts[0]]),
+            placeholder_token or concept,
+            len(found.words[concept]),
             with_class_word=with_class_word,
             targets=found.targets,
             rank=found.rank,
             augmentation="tokens" if len(found.words) > 1 else "none",
         )
         tokens = {f"<{name}>": t for name, t in method.augmentation_tokens.items()}
-        tokens[concepts[0]] = method.placeholder_token
+        tokens[concept] = method.placeholder_token
         method.fill(found.weights, found.words, tokens)
         return method
