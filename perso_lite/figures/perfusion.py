@@ -1,6 +1,7 @@
 """Charts of Perfusion's gates beside a picture: how far each word opens them.
 
-The panels in `teaching/perfusion_panels.py` redraw them whenever a control changes.
+The panels in `teaching/method_panels/perfusion.py` redraw them at every change of a
+control.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """The chart of the truncation panel: a word written with k of its 128 hidden units.
 
-`teaching/neti_panels.py` redraws it whenever a control changes.
+`teaching/method_panels/neti.py` redraws it whenever a control changes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -23,14 +23,14 @@ from perso_lite.attention.layers import Layers, layers_by_label
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
-from perso_lite.teaching.catversion_panels import prefix_explorer
 from perso_lite.teaching.compare_panel import compare
-from perso_lite.teaching.neti_panels import truncation_explorer
+from perso_lite.teaching.method_panels.catversion import prefix_explorer
+from perso_lite.teaching.method_panels.neti import truncation_explorer
+from perso_lite.teaching.method_panels.perfusion import gate_explorer, two_gates
+from perso_lite.teaching.method_panels.textboost import text_lora_explorer
 from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
 from perso_lite.teaching.patching_panel import prompt_patching
-from perso_lite.teaching.perfusion_panels import gate_explorer, two_gates
 from perso_lite.teaching.prompt_panel import prompt_box
-from perso_lite.teaching.textboost_panels import text_lora_explorer
 
 __all__ = [
     "Panel",

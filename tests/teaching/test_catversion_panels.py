@@ -12,7 +12,7 @@ from perso_lite import CatVersion, PersoError, fit, generate
 from perso_lite.method import state_of
 from perso_lite.methods.catversion.analysis import lent, residual_share
 from perso_lite.teaching import panels
-from perso_lite.teaching.catversion_panels import draw_prefix, prefix_explorer
+from perso_lite.teaching.method_panels.catversion import draw_prefix, prefix_explorer
 
 PROMPT = "a <toy> on a beach"
 QUICK = {"num_inference_steps": 1, "guidance_scale": 2.0}

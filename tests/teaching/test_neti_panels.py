@@ -21,7 +21,7 @@ from perso_lite.methods.space_time.analysis import (
 from perso_lite.methods.space_time.mapper import HIDDEN
 from perso_lite.sampling import inference_parameters
 from perso_lite.teaching import panels
-from perso_lite.teaching.neti_panels import draw_truncation, truncation_explorer
+from perso_lite.teaching.method_panels.neti import draw_truncation, truncation_explorer
 from perso_lite.teaching.panel import to_png
 
 PROMPT = "a <toy> on a beach"
@@ -127,7 +127,7 @@ def test_parameters_are_restored_if_drawing_fails(tiny, toy, monkeypatch):
     def fails(*args):
         raise RuntimeError(f"{toy.truncation_idx} {toy.bypass_alpha}")
 
-    monkeypatch.setattr("perso_lite.teaching.neti_panels.generate", fails)
+    monkeypatch.setattr("perso_lite.teaching.method_panels.neti.generate", fails)
     with pytest.raises(RuntimeError, match=r"4 0.8"):
         draw_truncation(tiny, toy, SAMPLING, STOPS, PROMPT, 4, 0, "on", 0.8)
     assert parameters_of(toy) == before

@@ -16,13 +16,13 @@ from perso_lite.methods.perfusion.covariance import TextCovariance
 from perso_lite.methods.perfusion.rank_one import EDITS
 from perso_lite.sampling import inference_parameters
 from perso_lite.teaching import panels
-from perso_lite.teaching.panel import to_png
-from perso_lite.teaching.perfusion_panels import (
+from perso_lite.teaching.method_panels.perfusion import (
     draw_gate,
     draw_two_gates,
     gate_explorer,
     two_gates,
 )
+from perso_lite.teaching.panel import to_png
 
 PROMPT = "a <toy> on a beach"
 BOTH = "a <toy> next to a <pet>"
@@ -140,7 +140,7 @@ def test_parameters_are_restored_after_an_error(tiny, toy, pet, monkeypatch):
     def fails(*args):
         raise RuntimeError(f"{toy.beta} {toy.tau} {toy.key_locking}")
 
-    monkeypatch.setattr("perso_lite.teaching.perfusion_panels.generate", fails)
+    monkeypatch.setattr("perso_lite.teaching.method_panels.perfusion.generate", fails)
     with pytest.raises(RuntimeError, match=r"0.9 0.5 global"):
         draw_gate(tiny, toy, SAMPLING, PROMPT, 0.9, 0.5, "global", 0)
     with pytest.raises(RuntimeError, match=r"0.9 0.5 local"):

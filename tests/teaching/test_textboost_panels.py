@@ -8,12 +8,12 @@ from panel_helpers import pictures_after
 
 from perso_lite import PersoError, TextBoost, encode_prompts, generate
 from perso_lite.teaching import panels
-from perso_lite.teaching.panel import to_png
-from perso_lite.teaching.textboost_panels import (
+from perso_lite.teaching.method_panels.textboost import (
     draw_text_lora,
     text_lora_explorer,
     with_token,
 )
+from perso_lite.teaching.panel import to_png
 
 PROMPT = "a <toy> on a beach"
 QUICK = {"num_inference_steps": 1, "guidance_scale": 2.0}

@@ -2,7 +2,8 @@
 
 How far a word opens the gate of Perfusion depends on its similarity s to the concept's
 i*, which the text encoder decides, and on beta and tau, which can be changed without
-any training (`rank_one.py`). `teaching/perfusion_panels.py` has sliders for them.
+any training (`rank_one.py`). `teaching/method_panels/perfusion.py` has sliders for
+them.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 The mapper writes the word M(t, l) for each timestep and layer (`mapper.py`). How many
 of its hidden units it may use, and how far the bypass goes, can be changed without any
-training (`neti.py`); `teaching/neti_panels.py` has sliders for them.
+training (`neti.py`); `teaching/method_panels/neti.py` has sliders for them.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Panels of one method each; `panels` has them all by name."""
