@@ -74,9 +74,7 @@ def filter_names(
     scenes = [SCENES[index % len(SCENES)] for index in range(len(names))]
     prompts = [s.format(name) for s, name in zip(scenes, names, strict=True)]
     pictures = generate(base, prompts, (seed,), output_type="pt", **generate_options)
-    known = judges.faces.encode(for_judge(portraits, judges.faces))  # (names, dim)
-    found = judges.faces.encode(for_judge(pictures, judges.faces)) @ known.T
-    nearest = found.argmax(1).tolist()  # of each picture, the portrait
+    nearest = face_similarity(judges, pictures, portraits).argmax(1).tolist()
     classes = read_attribute(judges, pictures, "class")
     asked = [scene.format("a person") for scene in scenes]
     obeyed = (prompt_accuracy(judges, pictures, asked) == 1).tolist()
@@ -92,6 +90,19 @@ def filter_names(
         else:
             rejected[name] = reason
     return FilteredNames(kept, rejected)
+
+
+@torch.no_grad()
+def face_similarity(judges: Judges, pictures: Tensor, portraits: Tensor) -> Tensor:
+    """Cosines of faces by the judge of people, (pictures, portraits).
+
+    Both are (count, 3, height, width) in [0, 1].
+    """
+    found, known = (
+        judges.faces.encode(for_judge(shown, judges.faces))
+        for shown in (pictures, portraits)
+    )
+    return found @ known.T
 
 
 def true_portraits(names: Sequence[str], size: int = PICTURE_SIZE) -> Tensor:

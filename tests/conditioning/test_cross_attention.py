@@ -115,7 +115,7 @@ def test_what_is_shared_is_made_by_the_first_and_gone_with_it(tiny):
 
 # -- U-Nets that would pass what is attached -------------------------------------------
 
-TEXT_ONLY = ("textual_inversion", "catversion", "textboost")
+TEXT_ONLY = ("textual_inversion", "catversion", "textboost", "celeb_basis")
 CHANGES_PROJECTIONS = [
     name for name in METHODS if name not in (*TEXT_ONLY, "perfusion")
 ]

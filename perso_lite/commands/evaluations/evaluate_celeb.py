@@ -34,7 +34,7 @@ from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.judges import Judges
 from perso_lite.evaluation.metrics import for_judge, read_attribute
-from perso_lite.evaluation.names import true_portraits
+from perso_lite.evaluation.names import face_similarity, true_portraits
 from perso_lite.evaluation.scores import ConceptScores, oracle_scores, score_concept
 from perso_lite.method import attached
 from perso_lite.methods import METHODS
@@ -99,14 +99,11 @@ def unlearned_points(
     yield "nearest name", [CelebBasis(base, *word, all_directions, **as_named)]
 
 
-@torch.no_grad()
 def nearest_name(judges: Judges, concept: Concept, basis: NameBasis) -> str:
     """The name of a basis whose true portrait the judge finds nearest to the photo."""
     portraits = true_portraits(basis.names)
-    known = judges.faces.encode(for_judge(portraits, judges.faces))  # (names, dim)
     photo = concept.pictures(portraits.shape[-1])
-    own = judges.faces.encode(for_judge(photo, judges.faces))  # (pictures, dim)
-    return basis.names[int((known @ own.T).mean(1).argmax())]
+    return basis.names[int(face_similarity(judges, photo, portraits).mean(0).argmax())]
 
 
 def other_points(

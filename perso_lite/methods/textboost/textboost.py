@@ -149,7 +149,8 @@ class TextBoost(WordWithLora):
         self.num_augmentations = num_augmentations
         self.snr_weighting = snr_weighting
         check_whole("picture", picture or 0, 0)
-        check_finite("max_vector_norm", max_vector_norm or 0, least=0)
+        if max_vector_norm is not None:
+            check_finite("max_vector_norm", max_vector_norm, least=0)
         self.picture, self.max_vector_norm = picture, max_vector_norm
         self.knowledge_preservation = knowledge_preservation
         self.knowledge_batch_size = knowledge_batch_size

@@ -105,14 +105,11 @@ def draw_prefix(
         prompt = prompt.replace(other.placeholder_token, concept)
     method = lent(chosen, read_as.strip() or None, [int(i) for i in layers.split(",")])
     plain = prompt.replace(concept, method.class_word)
-    with inference_parameters(method, prefix_logit_bias=bias), method.attach(base):
-        drawn = [
-            generate(base, text, (seed,), *sampling)[0] for text in (plain, prompt)
-        ]
     acts = concept in prompt
-    if acts:
-        with inference_parameters(method, prefix_logit_bias=bias):
-            share = residual_share(base, method, prompt)
+    with inference_parameters(method, prefix_logit_bias=bias):
+        with method.attach(base):
+            drawn = generate(base, [plain, prompt], (seed,), *sampling)
+        share = residual_share(base, method, prompt) if acts else None
     captions = (f"{method.class_word}, seed {seed}", f"{concept}, b = {bias:g}")
     pictures = dict(zip(captions, drawn, strict=True))
-    return prefix_figure(pictures, share if acts else None, method.layers, concept)
+    return prefix_figure(pictures, share, method.layers, concept)
