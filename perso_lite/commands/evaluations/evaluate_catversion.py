@@ -57,6 +57,7 @@ CAPTIONS = {
 }
 PLACEHOLDER = "<lent>"  # for `with_and_without`
 NEW_SCENE = "a photo of a {} on a beach"  # for `clip_cases`
+CASE_PICTURES = 8  # of each other kind, for the same; they are painted, not generated
 
 Part = Callable[[StableDiffusionPipeline, Judges, Concept, argparse.Namespace], Scores]
 
@@ -195,7 +196,7 @@ def clip_cases(
     (the next toy) in the scene of the training pictures. Nothing is learned. Plain
     CLIP-I rewards the scene; masked CLIP-I should rank the wrong subject last.
     """
-    size, count = picture_size(base), options.seeds
+    size, count = picture_size(base), CASE_PICTURES
     references, masks = concept.pictures(size), concept.mask_tensor(size, size)
     wrong = load_concept(toys_after(concept, 1)[0])
     scene = concept.captions[0]

@@ -50,7 +50,7 @@ PROMPTS = (
 )  # fmt: skip
 LENGTHS = (30, 60, 120)  # training steps after which it is scored (ours)
 RADII = (0.5, 1.0, 2.0)  # for drawing, beside that of training (ours)
-OTHER_STEPS = {"textual_inversion": 400, "dreambooth_lora": 150}  # ours
+OTHER_STEPS = {"textual_inversion": 200, "dreambooth_lora": 100}  # ours
 MEAN_DEVIATION = 0.25  # of a uniform face number from its mean
 
 Points = Callable[
