@@ -103,6 +103,20 @@ def read_pair(
     return found
 
 
+def sides_of(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower left and lower right square of pictures, at the pictures' size.
+
+    Args:
+        pictures: (pictures, 3, height, width).
+    """
+    size = pictures.shape[-1]
+    side = round(SIDE * size)
+    lower, wanted = pictures[:, :, -side:], {"mode": "bilinear", "antialias": True}
+    left, right = lower[..., :side], lower[..., -side:]
+    shown = [F.interpolate(part, (size, size), **wanted) for part in (left, right)]
+    return shown[0], shown[1]
+
+
 def side_similarity(
     judges: Judges, pictures: Tensor, left: Concept, right: Concept
 ) -> tuple[Tensor, Tensor]:
@@ -119,13 +133,7 @@ def side_similarity(
         there, mean of both sides, (pictures,); and the same to the other concept.
     """
     found, size = {}, pictures.shape[-1]
-    side_pixels = round(SIDE * size)
-    lower = pictures[:, :, -side_pixels:]
-    for side, square in (
-        ("left", lower[..., :side_pixels]),
-        ("right", lower[..., -side_pixels:]),
-    ):
-        square = F.interpolate(square, (size, size), mode="bilinear", antialias=True)
+    for side, square in zip(("left", "right"), sides_of(pictures), strict=True):
         for name, concept in (("left", left), ("right", right)):
             references, masks = concept.pictures(size), concept.mask_tensor(size, size)
             found[side, name] = instance_similarity(

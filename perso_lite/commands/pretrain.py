@@ -78,6 +78,7 @@ STAGES = (
     "concepts", "prompts", "reader", "instances", "faces", "clip-judge",
     "celeb-basis", "face-encoder", "measure",
 )  # fmt: skip
+RESULTS = ("base", "tradeoff", "pairs", "neti", "catversion", "celeb", "textboost")
 COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
 
@@ -135,16 +136,19 @@ def measure(output: Path, scratch: Path) -> None:
     evaluate.main(["base", *where, "--processes", processes])
     first = ["--concepts", "dev-rabbit", "--groups", "textual_inversion"]  # notebook 03
     evaluate.main(["tradeoff", *where, *first])
+    person = ["--concepts", "person-a", "--groups", "free"]  # notebook 07
+    evaluate.main(["celeb", *where, *person])
     evaluate.main(["tradeoff", *where])
     evaluate.main(["neti", *where])
     evaluate.main(["catversion", *where])
+    evaluate.main(["celeb", *where])
     evaluate.main(["textboost", *where])
     files = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
     evaluate.main(["pairs", *where[:2], *files])
     tour(scratch, base=str(output))
     results = output.parent / "results"
     results.mkdir(exist_ok=True)
-    for name in ("base", "tradeoff", "pairs", "neti", "catversion", "textboost"):
+    for name in RESULTS:
         shutil.copy(scratch / f"{name}.json", results)
     keep_learned(scratch, output.parent / "learned")
     sheet = learned_sheet(load_base(output), output.parent / "learned")

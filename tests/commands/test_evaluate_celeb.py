@@ -7,15 +7,16 @@ import torch
 from judge_helpers import untrained, untrained_judges
 
 from perso_lite.commands import evaluate
-from perso_lite.commands.evaluations import evaluate_celeb
+from perso_lite.commands.evaluations import evaluate_celeb, people_pairs
 from perso_lite.commands.evaluations.evaluate_celeb import GROUPS, measured_person
 from perso_lite.commands.evaluations.held_out_people import (
     held_out_people,
     rendered_person,
 )
-from perso_lite.evaluation.judges import AttributeReader
+from perso_lite.errors import PersoError
+from perso_lite.evaluation.judges import AttributeReader, load_judges
 from perso_lite.evaluation.tradeoff import load_results
-from perso_lite.methods import load_method
+from perso_lite.methods import METHODS, load_method
 from perso_lite.methods.celeb_basis import word_in_basis
 from perso_lite.world.people import people_thetas
 
@@ -110,3 +111,40 @@ def test_a_person_is_measured_and_not_measured_again(
     found = load_results(tmp_path / "celeb.json")
     assert {"nearest name", "textual_inversion", "oracle"} <= {*found}
     assert found["oracle"]["face error"][0].mean() < 0.6
+
+
+def test_the_truth_of_two_people_is_recognised_side_by_side():
+    judges = load_judges()
+    one, other = (rendered_person(name) for name in held_out_people()[:2])
+    orders = ((one, other), (other, one))
+    painted = [people_pairs.painted_pair(order, 2, 128) for order in orders]
+    found = people_pairs.sides_scores(judges, painted, orders)
+    right = {name: torch.tensor(values).mean() for name, values in found.items()}
+    assert len(found["own"]) == 8  # two orders, two prompts, two pictures each
+    assert right["recognised"] > 0.7 and right["own"] > right["other"] + 0.3
+    exchanged = people_pairs.sides_scores(judges, painted, orders[::-1])
+    assert exchanged["own"] == found["other"]
+    assert torch.tensor(exchanged["recognised"]).mean() < 0.2
+
+
+def test_two_people_are_drawn_from_their_files_in_both_orders(
+    tiny, on_tiny, tmp_path, monkeypatch
+):
+    names = ["held-out-person-00", "held-out-person-01"]
+    monkeypatch.setattr(people_pairs, "held_out_people", lambda: names)
+    people = [rendered_person(name, 32) for name in names]
+    for person in people:
+        for kind in people_pairs.FILES:
+            method = METHODS[kind](tiny, "teddy", person.placeholder_token)
+            method.save(tmp_path / f"{person.name}-{kind}.safetensors")
+    options = Namespace(seeds=1, guidance=1.0, steps=1, out=tmp_path)
+    found = GROUPS["pairs"](tiny, on_tiny, people[0], options)
+    assert [name.removeprefix("two people: ") for name in found] == [
+        *people_pairs.FILES, "oracle",
+    ]  # fmt: skip
+    for scores in found.values():
+        assert {*scores} == {"own", "other", "recognised"}
+        assert all(len(values) == 4 for values in scores.values())
+    (tmp_path / f"{names[1]}-celeb_basis.safetensors").unlink()
+    with pytest.raises(PersoError, match="held-out-person-01"):
+        GROUPS["pairs"](tiny, on_tiny, people[0], options)

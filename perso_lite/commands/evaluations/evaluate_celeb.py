@@ -6,7 +6,7 @@ scenes that the portrait does not show. With the same prompts and seeds it draws
 mean person, a random one, the name whose portrait is nearest, two free vectors (Textual
 Inversion), DreamBooth-LoRA, and the truth (the oracle). Scored are identity (by the
 judge of people, which conditions nothing), face numbers, whether a person is there at
-all, and the prompt.
+all, and the prompt. At last each person meets another one in a picture.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from perso_lite.commands.evaluations.held_out_people import (
     held_out_people,
     rendered_person,
 )
+from perso_lite.commands.evaluations.people_pairs import two_people
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.judges import Judges
@@ -53,9 +54,9 @@ RADII = (0.5, 1.0, 2.0)  # for drawing, beside that of training (ours)
 OTHER_STEPS = {"textual_inversion": 200, "dreambooth_lora": 100}  # ours
 MEAN_DEVIATION = 0.25  # of a uniform face number from its mean
 
-Points = Callable[
-    [StableDiffusionPipeline, Judges, Concept, argparse.Namespace], Iterator[Point]
-]
+Arguments = [StableDiffusionPipeline, Judges, Concept, argparse.Namespace]
+Points = Callable[Arguments, Iterator[Point]]
+Part = Callable[Arguments, Scores]
 
 
 def celeb_points(
@@ -79,7 +80,8 @@ def celeb_points(
 
 def saved(folder: Path, concept: Concept, source: str = "free") -> Path:
     """Where the person of the longest training is kept."""
-    return folder / f"{concept.name}-celeb_basis-{source}.safetensors"
+    ending = "" if source == "free" else f"-{source}"
+    return folder / f"{concept.name}-celeb_basis{ending}.safetensors"
 
 
 def unlearned_points(
@@ -119,31 +121,19 @@ def other_points(
     method = METHODS[name](base, *word, **settings)
     for _ in fit(method, concept, OTHER_STEPS[name]):
         pass
+    method.save(options.out / f"{concept.name}-{name}.safetensors")
     yield name, [method]
 
 
-GROUPS: dict[str, Points | None] = {
-    "free": partial(celeb_points, "free"),
-    "unlearned": unlearned_points,
-    **{name: partial(other_points, name) for name in OTHER_STEPS},
-    "network": partial(celeb_points, "network"),
-    "oracle": None,
-}
-
-
-def measured_person(
+def scored(
+    points_of: Points,
     base: StableDiffusionPipeline,
     judges: Judges,
     concept: Concept,
-    points_of: Points | None,
     options: argparse.Namespace,
 ) -> Scores:
-    """The scores of one person at one of `GROUPS`: point -> score -> values."""
+    """The scores of one person at a group of points: point -> score -> values."""
     seeds, drawing = range(options.seeds), drawing_options(options, batch_size=20)
-    if points_of is None:
-        size = picture_size(base)
-        found = oracle_scores(judges, concept, PROMPTS, seeds, size)
-        return {"oracle": person_scores(judges, concept, found)}
     points = {}
     for name, methods in points_of(base, judges, concept, options):
         prompts = [prompt_for(methods, prompt) for prompt in PROMPTS]
@@ -151,6 +141,18 @@ def measured_person(
             found = score_concept(base, judges, concept, prompts, seeds, **drawing)
         points[name] = person_scores(judges, concept, found)
     return points
+
+
+def painted(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    options: argparse.Namespace,
+) -> Scores:
+    """The scores of the truth."""
+    size = picture_size(base)
+    found = oracle_scores(judges, concept, PROMPTS, range(options.seeds), size)
+    return {"oracle": person_scores(judges, concept, found)}
 
 
 def prompt_for(methods: list, prompt: str) -> str:
@@ -176,6 +178,27 @@ def person_scores(
     scores["face error"] = errors.mean(1).tolist()
     columns = zip(THETA, errors.unbind(1), strict=True)
     return scores | {f"error of {n}": column.tolist() for n, column in columns}
+
+
+GROUPS: dict[str, Part] = {
+    "free": partial(scored, partial(celeb_points, "free")),
+    "unlearned": partial(scored, unlearned_points),
+    **{name: partial(scored, partial(other_points, name)) for name in OTHER_STEPS},
+    "network": partial(scored, partial(celeb_points, "network")),
+    "oracle": painted,
+    "pairs": two_people,
+}
+
+
+def measured_person(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    part: Part,
+    options: argparse.Namespace,
+) -> Scores:
+    """The scores of one person at one of `GROUPS`."""
+    return part(base, judges, concept, options)
 
 
 def main(argv: list[str] | None = None) -> None:
