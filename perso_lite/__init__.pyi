@@ -73,6 +73,10 @@ from perso_lite.evaluation.bootstrap import (
     fraction_of_oracle as fraction_of_oracle,
     bootstrap_interval as bootstrap_interval,
 )
+from perso_lite.evaluation.drift import (
+    drift as drift,
+    drift_by_chance as drift_by_chance,
+)
 from perso_lite.evaluation.metrics import (
     instance_similarity as instance_similarity,
     clip_image_similarity as clip_image_similarity,
@@ -80,8 +84,6 @@ from perso_lite.evaluation.metrics import (
     attribute_accuracy as attribute_accuracy,
     prompt_accuracy as prompt_accuracy,
     read_attribute as read_attribute,
-    drift as drift,
-    drift_by_chance as drift_by_chance,
 )
 from perso_lite.evaluation.prompts import single_toy_prompts as single_toy_prompts
 from perso_lite.evaluation.linear_probe import (

@@ -191,6 +191,12 @@ def check_places(options: argparse.Namespace) -> None:
         load_base(options.start_from, device="cpu")
 
 
+def fast_precision(on_gpu: bool) -> str:
+    """For mixed precision: CPUs without AVX-512 only imitate bfloat16, slowly."""
+    fast = on_gpu or torch.backends.cpu.get_cpu_capability() != "AVX2"
+    return "bf16" if fast else "no"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the chosen stages, in order."""
     options = parser().parse_args(argv)
@@ -198,7 +204,8 @@ def main(argv: list[str] | None = None) -> None:
     check_places(options)
     options.cache = options.folder / "cache"
     options.folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    on_gpu = torch.cuda.is_available()
+    accelerator = Accelerator(mixed_precision=fast_precision(on_gpu), cpu=not on_gpu)
     options.device = accelerator.device.type
     settle(options, options.device)
     if options.device == "cuda":

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from perso_lite import Perfusion, load_concept, load_judges
-from perso_lite.commands import evaluate
+from perso_lite.commands import evaluate, measuring
 from perso_lite.commands import evaluate_pairs as pairs
 from perso_lite.commands import evaluate_tradeoff as tradeoff
 from perso_lite.evaluation import prompts
@@ -18,7 +18,7 @@ PROMPTS = ["a photo of a {}", "a {} in the snow"]
 @pytest.fixture
 def small(monkeypatch):
     """One toy, two prompts, one step of everything."""
-    for module in (tradeoff, pairs):
+    for module in (measuring, pairs):
         monkeypatch.setattr(module, "toys", lambda: ["dotty-teddy", "star-rocket"])
     monkeypatch.setattr(tradeoff, "concept_prompts", lambda: PROMPTS)
     monkeypatch.setattr(tradeoff, "PERFUSION_STEPS", 2)
@@ -107,7 +107,7 @@ def test_what_the_reader_sees_is_counted(monkeypatch, seen, wanted):
 
 @pytest.mark.slow
 def test_pairs_are_drawn_in_every_way(small, base, tmp_path, monkeypatch):
-    for name in tradeoff.toys():
+    for name in pairs.toys():
         concept = load_concept(name)
         word = concept.placeholder_token
         method = Perfusion(base, concept.class_word, word)

@@ -10,6 +10,7 @@ from perso_lite.__main__ import main
 from perso_lite.commands.evaluate_methods import SCORES, interval_table
 from perso_lite.concepts import load_concept
 from perso_lite.errors import PersoError
+from perso_lite.evaluation.drift import drift, drift_by_chance
 from perso_lite.evaluation.ground_truth import truth_of_prompt
 from perso_lite.evaluation.judges import ATTRIBUTES, UNKNOWN
 from perso_lite.evaluation.metrics import (
@@ -18,8 +19,6 @@ from perso_lite.evaluation.metrics import (
     clip_images,
     clip_text_similarity,
     clip_texts,
-    drift,
-    drift_by_chance,
     instance_similarity,
     prompt_accuracy,
 )

@@ -18,17 +18,12 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import picture_size
-from perso_lite.commands.evaluate_tradeoff import (
-    Point,
-    Scores,
-    measure,
-    parser,
-    scores_as_json,
-)
+from perso_lite.commands.measuring import Point, Scores, measure, parser, scores_as_json
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept, load_concept
+from perso_lite.evaluation.drift import drift, drift_by_chance
 from perso_lite.evaluation.judges import Judges
-from perso_lite.evaluation.metrics import clip_image_similarity, drift, drift_by_chance
+from perso_lite.evaluation.metrics import clip_image_similarity
 from perso_lite.evaluation.prompts import concept_prompts, toys
 from perso_lite.evaluation.scores import score_concept
 from perso_lite.method import attached

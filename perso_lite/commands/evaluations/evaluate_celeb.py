@@ -19,18 +19,12 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import picture_size
-from perso_lite.commands.evaluate_tradeoff import (
-    Point,
-    Scores,
-    measure,
-    parser,
-    scores_as_json,
-)
 from perso_lite.commands.evaluations.held_out_people import (
     held_out_people,
     rendered_person,
 )
 from perso_lite.commands.evaluations.people_pairs import two_people
+from perso_lite.commands.measuring import Point, Scores, measure, parser, scores_as_json
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.judges import Judges

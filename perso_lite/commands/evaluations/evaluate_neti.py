@@ -12,7 +12,8 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from perso_lite.commands.evaluate_tradeoff import Point, Points, measure, parser
+from perso_lite.commands.evaluate_tradeoff import Points
+from perso_lite.commands.measuring import Point, measure, parser
 from perso_lite.concepts import Concept
 from perso_lite.method import Method
 from perso_lite.methods.space_time.neti import NeTI

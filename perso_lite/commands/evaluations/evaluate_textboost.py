@@ -33,15 +33,11 @@ from torch.nn import functional as F
 from perso_lite.base import picture_size
 from perso_lite.commands.evaluate_tradeoff import (
     CLASS_WORD,
-    Point,
     Points,
-    Scores,
     concept_prompts,
     end_points,
-    measure,
-    parser,
-    scores_as_json,
 )
+from perso_lite.commands.measuring import Point, Scores, measure, parser, scores_as_json
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
 from perso_lite.conditioning.words import encode_prompts

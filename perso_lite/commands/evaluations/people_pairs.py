@@ -14,11 +14,11 @@ from torch import Tensor
 
 from perso_lite.base import picture_size
 from perso_lite.commands.evaluate_pairs import sides_of
-from perso_lite.commands.evaluate_tradeoff import Scores
 from perso_lite.commands.evaluations.held_out_people import (
     held_out_people,
     rendered_person,
 )
+from perso_lite.commands.measuring import Scores
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.judges import Judges
