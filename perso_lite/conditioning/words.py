@@ -1,14 +1,17 @@
 """A base's words, their vectors, and prompts as its U-Net reads them."""
 
 import difflib
+import re
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from perso_lite.conditioning.new_words import as_read
 from perso_lite.errors import PersoError, shortened
 
+NEW_WORD = re.compile(r"<[^<>|\s]+>")  # "<|endoftext|>" and "<3" are none
 LONGEST_PROMPT = 10_000  # characters (ours): the tokenizer reads all, the base few
 
 
@@ -78,14 +81,35 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
         to whatever is attached.
 
     Raises:
-        PersoError: a prompt is so long that a learned word in it would be cut off.
+        PersoError: a prompt says a new word that is not attached, or is so long that a
+            learned word in it would be cut off.
     """
+    check_known(base, prompts)
     check_length(base, prompts)
     device = base.text_encoder.get_input_embeddings().weight.device
     states, _ = base.encode_prompt(
         prompts, device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     return states
+
+
+def check_known(base: StableDiffusionPipeline, prompts: list[str]) -> None:
+    """Refuse a new word that the base would read as its letters.
+
+    Raises:
+        PersoError: a word in angle brackets is not attached.
+    """
+    known = {as_read(token) for token in base.tokenizer.get_added_vocab()}
+    for prompt in prompts:
+        unknown = [w for w in NEW_WORD.findall(as_read(prompt)) if w not in known]
+        if unknown:
+            words = ", ".join(sorted(w for w in known if NEW_WORD.fullmatch(w)))
+            raise PersoError(
+                f'"{shortened(prompt, 60)}" says {unknown[0]}, but this base knows '
+                + (f"of new words only {words}" if words else "no new word")
+                + " now. Draw inside `with method.attach(base):` of the concept, or "
+                f"leave {unknown[0]} out."
+            )
 
 
 def check_length(base: StableDiffusionPipeline, prompts: list[str]) -> None:

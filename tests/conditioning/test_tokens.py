@@ -200,3 +200,16 @@ def test_tokens_of_several_words_are_grouped_and_each_word_is_expanded(tiny):
         first = tokens.first_id(tiny.tokenizer)
         ids = tiny.tokenizer("<C> <b> <a>", add_special_tokens=False).input_ids
     assert [i - first for i in ids] == [3, 4, 5, 2, 0, 1]
+
+
+def test_a_new_word_that_is_not_attached_is_refused_and_not_read_as_letters(tiny):
+    method = TextualInversion(tiny, "teddy", "<toy>")
+    with pytest.raises(PersoError, match="says <toy>, but .* no new word now"):
+        encode_prompts(tiny, ["a teddy", "a <toy> on a beach"])
+    with method.attach(tiny):
+        encode_prompts(tiny, ["a <toy> on a beach", "a <TOY>"])
+        with pytest.raises(PersoError, match="says <toy-grid>, but .* only <toy> now"):
+            encode_prompts(tiny, ["a <toy-grid> of a <toy>"])
+    with pytest.raises(PersoError, match="<toy>"):
+        encode_prompts(tiny, ["a <toy>"])
+    encode_prompts(tiny, ["a teddy <|endoftext|> <3 of > it"])  # no words of ours
