@@ -3,10 +3,11 @@
 `python -m perso_lite evaluate celeb` learns twenty people that the base never drew, and
 five at the corners of the space of faces, from a portrait each, and draws them in four
 scenes that the portrait does not show. With the same prompts and seeds it draws the
-mean person, a random one, the name whose portrait is nearest, two free vectors (Textual
-Inversion), DreamBooth-LoRA, and the truth (the oracle). Scored are identity (by the
-judge of people, which conditions nothing), face numbers, whether a person is there at
-all, and the prompt. At last each person meets another one in a picture.
+mean person, a random one, the name whose portrait is nearest, and the truth (the
+oracle); for ten people also two free vectors (Textual Inversion), DreamBooth-LoRA, and
+the coefficients that a network predicts. Scored are identity (by the judge of people,
+which conditions nothing), face numbers, whether a person is there at all, and the
+prompt. At last each of the ten meets the next one in a picture.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from perso_lite.base import picture_size
 from perso_lite.commands.evaluations.held_out_people import (
+    COMPARED,
     held_out_people,
     rendered_person,
 )
@@ -174,13 +176,29 @@ def person_scores(
     return scores | {f"error of {n}": column.tolist() for n, column in columns}
 
 
+def compared(
+    part: Part,
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    options: argparse.Namespace,
+) -> Scores:
+    """The scores of a part, but nothing for people after the first `COMPARED`."""
+    if concept.name in held_out_people()[COMPARED:]:
+        return {}
+    return part(base, judges, concept, options)
+
+
 GROUPS: dict[str, Part] = {
     "free": partial(scored, partial(celeb_points, "free")),
     "unlearned": partial(scored, unlearned_points),
-    **{name: partial(scored, partial(other_points, name)) for name in OTHER_STEPS},
-    "network": partial(scored, partial(celeb_points, "network")),
     "oracle": painted,
-    "pairs": two_people,
+    **{
+        name: partial(compared, partial(scored, partial(other_points, name)))
+        for name in OTHER_STEPS
+    },
+    "network": partial(compared, partial(scored, partial(celeb_points, "network"))),
+    "pairs": partial(compared, two_people),
 }
 
 

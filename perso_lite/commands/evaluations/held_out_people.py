@@ -12,6 +12,7 @@ from perso_lite.world.render import render
 from perso_lite.world.shipped_concepts import concept_scenes
 
 HELD_OUT, CORNERS = 20, 5  # ours
+COMPARED = 10  # of the first, for whom other methods learn, too (ours, for cost)
 CORNER = "corner-person"
 LOWEST, HIGHEST = 0.02, 0.98  # face numbers of people at the corners
 

@@ -1,7 +1,8 @@
 """Two new people in one picture: whether each is recognised, in its place.
 
-Each person of `evaluate celeb` meets the next one in the list, in both orders, as they
-were learned alone by Celeb Basis and by Textual Inversion; and the truth is painted.
+Each person for whom other methods learn, too, meets the next one in the list, in both
+orders, as they were learned alone by Celeb Basis and by Textual Inversion; and the
+truth is painted.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from torch import Tensor
 from perso_lite.base import picture_size
 from perso_lite.commands.evaluate_pairs import sides_of
 from perso_lite.commands.evaluations.held_out_people import (
+    COMPARED,
     held_out_people,
     rendered_person,
 )
@@ -52,7 +54,7 @@ def two_people(
     Raises:
         PersoError: a file is missing or damaged.
     """
-    names = held_out_people()
+    names = held_out_people()[:COMPARED]
     after = names[(names.index(concept.name) + 1) % len(names)]
     pair = (concept, rendered_person(after))
     orders, points = (pair, pair[::-1]), {}
