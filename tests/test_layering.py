@@ -19,8 +19,8 @@ GROUND += ["files.pictures", "_lazy"]
 CONDITIONING = [
     "conditioning.restored",
     "conditioning.neutral_captions",
-    "conditioning.words",
     "conditioning.new_words",
+    "conditioning.words",
     "conditioning.tokens",
     "conditioning.cross_attention",
     "conditioning.prompt_lookup",
