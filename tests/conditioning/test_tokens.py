@@ -204,11 +204,11 @@ def test_tokens_of_several_words_are_grouped_and_each_word_is_expanded(tiny):
 
 def test_a_new_word_that_is_not_attached_is_refused_and_not_read_as_letters(tiny):
     method = TextualInversion(tiny, "teddy", "<toy>")
-    with pytest.raises(PersoError, match="says <toy>, but .* no new word now"):
+    with pytest.raises(PersoError, match=r"says <toy>, but .* no new word now"):
         encode_prompts(tiny, ["a teddy", "a <toy> on a beach"])
     with method.attach(tiny):
         encode_prompts(tiny, ["a <toy> on a beach", "a <TOY>"])
-        with pytest.raises(PersoError, match="says <toy-grid>, but .* only <toy> now"):
+        with pytest.raises(PersoError, match=r"says <toy-grid>, but .* only <toy> now"):
             encode_prompts(tiny, ["a <toy-grid> of a <toy>"])
     with pytest.raises(PersoError, match="<toy>"):
         encode_prompts(tiny, ["a <toy>"])
