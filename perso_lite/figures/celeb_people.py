@@ -46,8 +46,7 @@ def person_figure(
     name, cosine = nearest
     where = f"{distance:.1f} times as far from the mean as half of the names"
     if distance < 1e-3:
-        where, toward = "The mean person", "which no name is"
+        entitle(figure, "The mean person, whom no name is")
     else:
-        toward = f"most nearly in the direction of {name} ({cosine:.2f})"
-    entitle(figure, f"{where}, {toward}")
+        entitle(figure, f"{where}; nearest: {name} ({cosine:.2f})")
     return figure

@@ -117,8 +117,7 @@ def test_the_title_names_the_nearest_name_and_the_distance():
         Image.new("RGB", (8, 8)), deviations, deviations == 1, ("bo ba", 0.512), 1.26
     )
     assert figure.get_suptitle() == (
-        "1.3 times as far from the mean as half of the names, most nearly in the "
-        "direction of bo ba (0.51)"
+        "1.3 times as far from the mean as half of the names; nearest: bo ba (0.51)"
     )
 
 
