@@ -157,7 +157,7 @@ def show_face_numbers(
     xlabel: str,
     reference: tuple[str, float] | None = None,
 ) -> Figure:
-    """A score of each face number, the best on top; several are drawn side by side.
+    """A score of each face number, the largest on top; several are drawn side by side.
 
     Args:
         scores: for each series by face number a value, or its mean and interval.
