@@ -450,14 +450,15 @@ def key_lines_are_the_librarys(notebook: NotebookNode, path: Path) -> list[str]:
 
 
 def solutions_are_the_librarys(notebook: NotebookNode, path: Path) -> list[str]:
-    library, found = path.parents[1] / "perso_lite" / "teaching" / "solutions.py", []
+    folder, found = path.parents[1] / "perso_lite" / "teaching", []
     for solution in SOLUTION.findall(markdown(notebook)):
         if not (block := PYTHON_BLOCK.search(solution)):
             found.append("A folded solution has no python block.")
             continue
         try:
-            exec(block[1], runpy.run_path(str(library)))
-            found += difference(block[1], library)
+            exec(block[1], runpy.run_path(str(folder / "solutions.py")))
+            files = sorted(folder.glob("solutions*.py"))
+            found += min((difference(block[1], file) for file in files), key=len)
         except Exception as error:
             found.append(f"A folded solution does not run: {error!r}.")
     return found

@@ -18,6 +18,10 @@ from perso_lite.errors import PersoError
 from perso_lite.teaching import solutions
 from perso_lite.teaching.check_catversion import concatenated as concatenated
 from perso_lite.teaching.check_catversion import masked_similarity as masked_similarity
+from perso_lite.teaching.check_celeb_basis import (
+    in_first_directions as in_first_directions,
+)
+from perso_lite.teaching.check_celeb_basis import person_vectors as person_vectors
 from perso_lite.teaching.check_textboost import knowledge_loss as knowledge_loss
 from perso_lite.teaching.check_textboost import low_rank as low_rank
 from perso_lite.teaching.check_textboost import word_to_end as word_to_end

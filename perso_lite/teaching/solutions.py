@@ -4,6 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perso_lite.teaching.solutions_celeb_basis import (
+    in_first_directions as in_first_directions,
+)
+from perso_lite.teaching.solutions_celeb_basis import person_vectors as person_vectors
+
 # -- notebook 01: a tiny text-to-image model -------------------------------------------
 
 

@@ -76,10 +76,10 @@ def test_cases_have_true_masks_and_no_picture_is_its_own_reference(tiny, monkeyp
     monkeypatch.setattr(evaluate_catversion, "clip_image_similarity", similarity)
     monkeypatch.setattr(evaluate_catversion, "picture_size", lambda _: 128)
     concept = evaluate_catversion.load_concept("dotty-teddy")
-    options = type("Options", (), {"seeds": 2})
+    options = type("Options", (), {"seeds": 1})
     found = evaluate_catversion.clip_cases(tiny, judges, concept, options)
-    assert [len(scores["clip_image"]) for scores in found.values()] == [1, 2, 2]
-    assert len(seen) == 3
+    assert [len(scores["clip_image"]) for scores in found.values()] == [1, 8, 8, 8]
+    assert len(seen) == 4
     for shown, own, known, known_masks in seen:
         assert shown.shape[2:] == own.shape[2:] == (128, 128)
         assert 0.02 < own.mean() < 0.9

@@ -209,6 +209,33 @@ def word_to_end_by_places(input_ids, placeholder_id, end_id):
     return (places >= first[:, None]) & (places <= end[:, None])
 
 
+def directions_of_covariance(vectors, rows, p):
+    centered = rows - rows.mean(0)
+    _, directions = torch.linalg.eigh(centered.T @ centered)
+    kept = directions[:, -p:]  # the largest eigenvalues come last
+    return rows.mean(0) + (vectors - rows.mean(0)) @ kept @ kept.T
+
+
+def directions_one_by_one(vectors, rows, p):
+    mean = rows.mean(0)
+    _, _, directions = torch.linalg.svd(rows - mean)
+    found = mean.expand(len(vectors), -1).clone()
+    for direction in directions[:p]:
+        found += ((vectors - mean) @ direction)[:, None] * direction
+    return found
+
+
+def person_by_einsum(weights, mean, directions, lengths, radius):
+    unit = weights / weights.norm(dim=1, keepdim=True)
+    along = torch.einsum("kp,kpd,k->kd", unit, directions, lengths)
+    return mean + radius * along
+
+
+def person_slot_by_slot(weights, mean, directions, lengths, radius):
+    slots = zip(weights, mean, directions, lengths, strict=True)
+    return torch.stack([m + radius * n * (h / h.norm()) @ b for h, m, b, n in slots])
+
+
 RIGHT = {
     "cross_attention": [own_attention, attention_by_torch, attention_by_position],
     "guided_noise": [own_guidance, mixed_guidance, torch.lerp],
@@ -223,6 +250,8 @@ RIGHT = {
     "bypassed": [own_bypass, bypass_by_row],
     "concatenated": [as_residual, token_by_token],
     "masked_similarity": [own_similarity, similarity_pair_by_pair],
+    "in_first_directions": [directions_of_covariance, directions_one_by_one],
+    "person_vectors": [person_by_einsum, person_slot_by_slot],
     "low_rank": [low_rank_in_place, low_rank_as_one_matrix],
     "knowledge_loss": [half_squared_distance, knowledge_by_position],
     "word_to_end": [word_to_end_by_text, word_to_end_by_places],

@@ -8,6 +8,7 @@ import wrong_answers_03
 import wrong_answers_04
 import wrong_answers_05
 import wrong_answers_06
+import wrong_answers_07
 import wrong_answers_08
 from right_answers import RIGHT, own_attention, own_guidance
 from wrong_answers_01_02 import no_scaling
@@ -23,6 +24,7 @@ WRONG = {
     **wrong_answers_04.WRONG,
     **wrong_answers_05.WRONG,
     **wrong_answers_06.WRONG,
+    **wrong_answers_07.WRONG,
     **wrong_answers_08.WRONG,
 }
 EXERCISES = (
@@ -39,6 +41,8 @@ EXERCISES = (
     "bypassed",
     "concatenated",
     "masked_similarity",
+    "in_first_directions",
+    "person_vectors",
     "low_rank",
     "knowledge_loss",
     "word_to_end",

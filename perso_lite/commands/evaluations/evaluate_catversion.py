@@ -185,11 +185,12 @@ def clip_cases(
     concept: Concept,
     options: argparse.Namespace,
 ) -> Scores:
-    """CLIP-I, plain and masked, of three kinds of true pictures with true masks.
+    """CLIP-I, plain and masked, of four kinds of true pictures with true masks.
 
-    A training picture itself, the right subject in a new scene, and the wrong subject
-    (the next toy) in the scene of the training pictures. Nothing is learned. Plain
-    CLIP-I rewards the scene; masked CLIP-I should rank the wrong subject last.
+    A training picture itself, the right subject in a new scene, and in the scene of the
+    training pictures the wrong subject (the next toy) or another of its class. Nothing
+    is learned. Plain CLIP-I rewards the scene; masked CLIP-I should rank the right
+    subject before both others.
     """
     size, count = picture_size(base), CASE_PICTURES
     references, masks = concept.pictures(size), concept.mask_tensor(size, size)
@@ -199,6 +200,9 @@ def clip_cases(
         "training picture": (references[:1], masks[:1]),
         "new scene": true_pictures(NEW_SCENE, count, 0, size, concept, "{}"),
         "wrong subject": true_pictures(scene, count, 0, size, wrong, "{}"),
+        "another of its class": true_pictures(
+            scene.replace("{}", concept.class_word), count, 0, size
+        ),
     }
     known, known_masks = references[1:], masks[1:]  # no picture is its own reference
     found: Scores = {}
