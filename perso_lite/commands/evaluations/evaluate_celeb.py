@@ -1,6 +1,6 @@
 """Celeb Basis: people from one photo, beside the nearest name and other methods.
 
-`python -m perso_lite evaluate celeb` learns twenty people that the base never drew, and
+`python -m perso_lite evaluate celeb` learns fifteen people that the base never drew, and
 five at the corners of the space of faces, from a portrait each, and draws them in four
 scenes that the portrait does not show. With the same prompts and seeds it draws the
 mean person, a random one, the name whose portrait is nearest, and the truth (the
@@ -215,6 +215,6 @@ def measured_person(
 
 def main(argv: list[str] | None = None) -> None:
     """Run `evaluate celeb`."""
-    options = parser("celeb", __doc__, GROUPS, "25 people").parse_args(argv)
+    options = parser("celeb", __doc__, GROUPS, "20 people").parse_args(argv)
     people = (held_out_people(), rendered_person)
     measure(options, GROUPS, "celeb.json", measured_person, *people)

@@ -11,14 +11,14 @@ from perso_lite.world.people import THETA
 from perso_lite.world.render import render
 from perso_lite.world.shipped_concepts import concept_scenes
 
-HELD_OUT, CORNERS = 20, 5  # ours
+HELD_OUT, CORNERS = 15, 5  # ours
 COMPARED = 10  # of the first, for whom other methods learn, too (ours, for cost)
 CORNER = "corner-person"
 LOWEST, HIGHEST = 0.02, 0.98  # face numbers of people at the corners
 
 
 def held_out_people() -> list[str]:
-    """Names of twenty strangers and of five at the corners of the space of faces."""
+    """Names of fifteen strangers and of five at the corners of the space of faces."""
     people = [f"held-out-person-{i:02}" for i in range(HELD_OUT)]
     return people + [f"{CORNER}-{i}" for i in range(CORNERS)]
 

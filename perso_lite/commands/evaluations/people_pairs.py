@@ -102,7 +102,7 @@ def sides_scores(
     Returns:
         For each picture the mean of both sides: "own", the cosine to the portrait of
         whoever should be there; "other", to that of the other person; and "recognised",
-        whether the right portrait of all 25 is the nearest.
+        whether the right portrait of all 20 is the nearest.
     """
     names = held_out_people()
     portraits = torch.cat([rendered_person(name).pictures(128) for name in names])

@@ -14,7 +14,7 @@ hooks: whatever computes Attn (eager, SDPA, flash) computes it as before, no lay
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from transformers import CLIPTokenizer
 
 from perso_lite.conditioning.cross_attention import call_argument, shared_on
 from perso_lite.conditioning.restored import restored, take_out
+from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 
 KEY = "joined_prefixes"  # under which the text encoder keeps them
@@ -87,6 +88,21 @@ def self_attention_layers(text_encoder: nn.Module) -> list[nn.Module]:
     """The text encoder's self-attention layers, from the input to the output."""
     modules = text_encoder.named_modules()
     return [module for name, module in modules if name.endswith(".self_attn")]
+
+
+@torch.no_grad()
+def queries_keys_values(
+    base: StableDiffusionPipeline, text: str, layer: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q, scaled, k and v of a text in a layer, (heads, tokens, dim of a head) each."""
+    attention, seen = self_attention_layers(base.text_encoder)[layer], []
+    with ExitStack() as hooks:
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj):
+            taken = part.register_forward_hook(lambda *call: seen.append(call[2]))
+            hooks.callback(taken.remove)
+        encode_prompts(base, [text])
+    query, key, value = (in_heads(states, attention)[0] for states in seen)
+    return query * attention.scale, key, value
 
 
 class Prefixed(Protocol):

@@ -9,7 +9,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from perso_lite import CatVersion, attached, encode_prompts, load_base
 from perso_lite.methods.catversion.prefix import (
     causal,
+    in_heads,
     prefix_shares,
+    queries_keys_values,
     self_attention_layers,
     with_prefixes,
 )
@@ -246,3 +248,18 @@ def test_an_error_on_the_way_leaves_nothing(tiny):
     breaking.remove()
     assert changes(tiny, before) == []
     assert torch.equal(encode_prompts(tiny, AS_READ), wanted)
+
+
+def test_a_layers_queries_keys_and_values_give_its_attention(tiny):
+    before = snapshot_of(tiny)
+    query, key, value = queries_keys_values(tiny, "a teddy on a beach", 1)
+    assert changes(tiny, before) == []
+    seen, layer = [], self_attention_layers(tiny.text_encoder)[1]
+    hook = layer.out_proj.register_forward_pre_hook(
+        lambda _, args: seen.append(in_heads(args[0], layer))
+    )
+    encode_prompts(tiny, ["a teddy on a beach"])
+    hook.remove()
+    visible = causal(query.shape[1], query.device)
+    weights = (query @ key.mT).masked_fill(~visible, -torch.inf).softmax(-1)
+    assert torch.allclose(weights @ value, seen[0][0], atol=1e-5)
