@@ -1,9 +1,9 @@
 """Celeb Basis: people from one photo, beside the nearest name and other methods.
 
-`python -m perso_lite evaluate celeb` learns fifteen people that the base never drew, and
-five at the corners of the space of faces, from a portrait each, and draws them in four
-scenes that the portrait does not show. With the same prompts and seeds it draws the
-mean person, a random one, the name whose portrait is nearest, and the truth (the
+`python -m perso_lite evaluate celeb` learns people from a portrait each: fifteen that
+the base never drew, and five at the corners of the space of faces. It draws them in
+four scenes that the portrait does not show. With the same prompts and seeds it draws
+the mean person, a random one, the name whose portrait is nearest, and the truth (the
 oracle); for ten people also two free vectors (Textual Inversion), DreamBooth-LoRA, and
 the coefficients that a network predicts. Scored are identity (by the judge of people,
 which conditions nothing), face numbers, whether a person is there at all, and the
