@@ -150,8 +150,8 @@ def test_learned_files_are_of_this_base_and_of_their_concept(base, path):
 def test_there_is_a_learned_file_for_the_first_figure_of_each_method():
     kinds = {path.stem.rpartition("-")[2] for path in LEARNED}
     assert kinds == {
-        "textual_inversion", "perfusion", "neti", "catversion", "textboost",
-        "textboost_without_knowledge",
+        "textual_inversion", "perfusion", "neti", "catversion", "celeb_basis",
+        "textboost", "textboost_without_knowledge",
     }  # fmt: skip
     assert {f"{toy}-perfusion" for toy in toys()} <= {path.stem for path in LEARNED}
 
