@@ -107,6 +107,7 @@ def drawing_ways(base: StableDiffusionPipeline) -> dict[str, Callable[[], None]]
 def training_ways(method: Method, concept: Concept) -> dict[str, Callable[[], None]]:
     """A step of the bare U-Net and one of a method on the same batch of four."""
     base = method.base
+    method.before_training(concept)
     schedule = DDPMScheduler.from_config(base.scheduler.config)
     generator = torch.Generator().manual_seed(0)
     batch = draw_batch(method, prepare(method, concept), schedule, 4, generator)

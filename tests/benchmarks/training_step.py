@@ -35,6 +35,7 @@ def main() -> None:
     for name in options.methods:
         concept = load_concept("person-a" if name == "celeb_basis" else "dotty-teddy")
         ways = training_ways(METHODS[name](base, *words(concept)), concept)
+        print(name)
         found |= ratios(ways, options.rounds, BARS.get(name, BARS["textual_inversion"]))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
