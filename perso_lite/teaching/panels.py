@@ -1,7 +1,7 @@
 """Panels ready to use.
 
 Attention maps, training steps, a prompt box, a comparison, patched prompts, gates,
-truncation, prefixes, a text encoder's LoRA.
+truncation, prefixes, a text encoder's LoRA, people from sliders.
 
 Each combines a plain function that draws a picture with controls for its arguments.
 Make your own panels in the same way:
@@ -25,6 +25,7 @@ from perso_lite.errors import PersoError
 from perso_lite.figures.pictures import SheetRow, contact_sheet, heat_over
 from perso_lite.teaching.compare_panel import compare
 from perso_lite.teaching.method_panels.catversion import prefix_explorer
+from perso_lite.teaching.method_panels.celeb_basis import person_explorer
 from perso_lite.teaching.method_panels.neti import truncation_explorer
 from perso_lite.teaching.method_panels.perfusion import gate_explorer, two_gates
 from perso_lite.teaching.method_panels.textboost import text_lora_explorer
@@ -38,6 +39,7 @@ __all__ = [
     "choice",
     "compare",
     "gate_explorer",
+    "person_explorer",
     "prefix_explorer",
     "prompt_box",
     "prompt_patching",
