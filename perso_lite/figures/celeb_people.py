@@ -4,8 +4,10 @@
 """
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
@@ -55,8 +57,8 @@ def person_figure(
     charts[0].set_ylim(-max(WIDEST, most), max(WIDEST, most))
     charts[1].set_xlabel("direction", fontsize=9)
     right.legend(
-        handles=_explained(), loc="outside lower center", ncols=3, fontsize=8,
-        frameon=False,
+        handles=_explained(), loc="outside lower center", ncols=4, fontsize=8,
+        frameon=False, handlelength=1.2, columnspacing=1.2,
     )  # fmt: skip
     entitle(figure, title)
     return figure
@@ -79,12 +81,13 @@ def _draw_slot(
     hide_spines(axis)
 
 
-def _explained() -> list[Patch]:
-    """What the colors and the line mean."""
+def _explained() -> list[Artist]:
+    """What the colors and the black line mean."""
     return [
         Patch(color=PINK, label="moved by a slider"),
         Patch(color=BLUE, label="not moved"),
-        Patch(color="0.9", label="most names; black line: the start"),
+        Line2D([], [], color="k", linewidth=1.2, label="the start"),
+        Patch(color="0.9", label="within one deviation"),
     ]
 
 
@@ -97,7 +100,9 @@ def finding(nearest: tuple[str, float] | None, names: int, distance: float) -> s
         distance: from the mean, 1 where half of the names are nearer.
     """
     if nearest is None:
-        return f"The mean person, in the middle of all {names} names"
+        return (
+            f"The mean person, in the middle of {names} names:\nall coefficients are 0"
+        )
     name, cosine = nearest
     where = f"{distance:.2f} times as far from the mean as half of the names"
     return f"The nearest of {names} names is {name}: cosine {cosine:.2f};\n{where}"
