@@ -135,8 +135,7 @@ def draw_person(
     basis, begun = start_of(people, basis, start, mixed)
     person = PersonByHand(base, basis, begun, moved_by(basis, moves))
     caption = f"{1 - mix:.0%} {first_name}, {mix:.0%} {second_name}"
-    moved = ", moved" if person.moved.any() else ""
-    caption = f"{caption if start == MIX else start}{moved}, seed {seed}"
+    caption = f"{caption if start == MIX else start}, seed {seed}"
     with inference_parameters(person, radius=None if radius == AS_IS else radius):
         with person.attach(base):
             text = prompt.replace("{}", person.placeholder_token)
