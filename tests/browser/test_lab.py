@@ -58,6 +58,12 @@ TRUNCATION = """from perso_lite.teaching.panels import truncation_explorer
 toy = perso_lite.NeTI(base, "teddy", truncation_idx=4)
 truncation_explorer(base, toy, num_inference_steps=2)"""
 
+PEOPLE = """from perso_lite.methods.celeb_basis.basis import build_basis
+from perso_lite.teaching.panels import person_explorer
+names = ["teddy cat", "dog hat", "beach snow", "cat dog", "hat teddy"]
+basis = build_basis(base, names)
+person_explorer(base, basis=basis, num_inference_steps=2)"""
+
 
 @pytest.fixture(scope="module")
 def small(lab, tiny_folder):
@@ -203,6 +209,16 @@ def test_the_word_follows_its_truncation(page, lab, tiny_folder):
     check_page(page)
     (panel,) = live_panels(page)
     check_panel(page, panel, slider=0)
+    check_page(page)
+
+
+def test_the_person_follows_a_direction(page, lab, tiny_folder):
+    nbformat.write(notebook_of(tiny_folder, PEOPLE), lab.folder / "people.ipynb")
+    lab.open(page, "people.ipynb")
+    lab.run_all(page, seconds=120)
+    check_page(page)
+    (panel,) = live_panels(page)
+    check_panel(page, panel, slider=1)
     check_page(page)
 
 
