@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from perso_lite.commands.evaluate_tradeoff import Points
+from perso_lite.commands.evaluate_tradeoff import Points, measured
 from perso_lite.commands.measuring import Point, measure, parser
 from perso_lite.concepts import Concept
 from perso_lite.method import Method
@@ -111,4 +111,5 @@ POINTS: dict[str, Points] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Run `evaluate neti`."""
-    measure(parser("neti", __doc__, POINTS).parse_args(argv), POINTS, "neti.json")
+    options = parser("neti", __doc__, POINTS).parse_args(argv)
+    measure(options, POINTS, "neti.json", measured)

@@ -215,6 +215,7 @@ class CelebBasis(WordInBasis):
             face_encoder=self.face_encoder,
         )  # fmt: skip
         person.load_state_dict({"weights": self.learned().detach()})
+        person.training_record = dict(self.training_record)
         return person
 
     @classmethod
