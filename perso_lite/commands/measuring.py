@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from diffusers import StableDiffusionPipeline
 from tqdm.auto import tqdm
 
 from perso_lite.base import load_base
 from perso_lite.commands.options import Parser, measuring_parser
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.errors import PersoError
-from perso_lite.evaluation.judges import load_judges
+from perso_lite.evaluation.judges import Judges, load_judges
 from perso_lite.evaluation.prompts import toys
 from perso_lite.evaluation.scores import ConceptScores
 from perso_lite.files.reading import read_json
@@ -25,6 +26,7 @@ from perso_lite.method import Method
 
 Point = tuple[str, list[Method]]  # its name in the results, and the attached methods
 Scores = dict[str, dict[str, list[float]]]  # point -> score -> values
+Part = Callable[[StableDiffusionPipeline, Judges, Concept, argparse.Namespace], Scores]
 
 
 def parser(
@@ -86,6 +88,20 @@ def measure(
     ]
     text = gathered(options.out, complete, everything)
     write_atomically(options.out / result, text.encode())
+
+
+def measured_part(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    part: Part,
+    options: argparse.Namespace,
+) -> Scores:
+    """The scores of one concept at one part, for measurements whose groups are `Part`s.
+
+    Given as `of_concept` to `measure`.
+    """
+    return part(base, judges, concept, options)
 
 
 def gathered(

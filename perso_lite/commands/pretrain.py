@@ -193,7 +193,7 @@ def check_places(options: argparse.Namespace) -> None:
 
 def fast_precision(on_gpu: bool) -> str:
     """For mixed precision: CPUs without AVX-512 only imitate bfloat16, slowly."""
-    fast = on_gpu or torch.backends.cpu.get_cpu_capability() != "AVX2"
+    fast = on_gpu or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return "bf16" if fast else "no"
 
 

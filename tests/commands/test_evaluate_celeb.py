@@ -8,7 +8,7 @@ from judge_helpers import untrained, untrained_judges
 
 from perso_lite.commands import evaluate
 from perso_lite.commands.evaluations import evaluate_celeb, people_pairs
-from perso_lite.commands.evaluations.evaluate_celeb import GROUPS, measured_person
+from perso_lite.commands.evaluations.evaluate_celeb import GROUPS
 from perso_lite.commands.evaluations.held_out_people import (
     held_out_people,
     rendered_person,
@@ -72,7 +72,7 @@ def test_groups_are_measured_on_a_tiny_base(small, tiny, on_tiny, tmp_path):
     person = rendered_person("held-out-person-02", 32)
     found = {}
     for group in ("free", "unlearned", "oracle"):
-        found |= measured_person(tiny, on_tiny, person, GROUPS[group], options)
+        found |= GROUPS[group](tiny, on_tiny, person, options)
     assert list(found) == [
         "celeb basis free 1", "celeb basis free 2", "celeb basis at radius 2",
         "mean person", "random person", "nearest name", "oracle",
@@ -118,11 +118,12 @@ def test_the_truth_of_two_people_is_recognised_side_by_side():
     one, other = (rendered_person(name) for name in held_out_people()[:2])
     orders = ((one, other), (other, one))
     painted = [people_pairs.painted_pair(order, 2, 128) for order in orders]
-    found = people_pairs.sides_scores(judges, painted, orders)
+    portraits = people_pairs.all_portraits()
+    found = people_pairs.sides_scores(judges, painted, orders, portraits)
     right = {name: torch.tensor(values).mean() for name, values in found.items()}
     assert len(found["own"]) == 8  # two orders, two prompts, two pictures each
     assert right["recognised"] > 0.7 and right["own"] > right["other"] + 0.3
-    exchanged = people_pairs.sides_scores(judges, painted, orders[::-1])
+    exchanged = people_pairs.sides_scores(judges, painted, orders[::-1], portraits)
     assert exchanged["own"] == found["other"]
     assert torch.tensor(exchanged["recognised"]).mean() < 0.2
 

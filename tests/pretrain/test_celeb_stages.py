@@ -117,3 +117,13 @@ def test_a_shipped_data_folder_is_no_obstacle(tiny_folder, tmp_path):
         folder=tmp_path / "run", output=tmp_path / "data" / "base", start_from=None
     )
     command.check_places(options)
+
+
+@pytest.mark.parametrize(
+    ("capability", "on_gpu", "expected"),
+    [("AVX512", False, "bf16"), ("AVX2", False, "no"), ("DEFAULT", False, "no"),
+     ("AVX2", True, "bf16")],
+)  # fmt: skip
+def test_bfloat16_is_for_those_who_have_it(monkeypatch, capability, on_gpu, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert command.fast_precision(on_gpu) == expected

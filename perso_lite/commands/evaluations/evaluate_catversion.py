@@ -18,7 +18,15 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import picture_size
-from perso_lite.commands.measuring import Point, Scores, measure, parser, scores_as_json
+from perso_lite.commands.measuring import (
+    Part,
+    Point,
+    Scores,
+    measure,
+    measured_part,
+    parser,
+    scores_as_json,
+)
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept, load_concept
 from perso_lite.evaluation.drift import drift, drift_by_chance
@@ -53,8 +61,6 @@ CAPTIONS = {
 PLACEHOLDER = "<lent>"  # for `with_and_without`
 NEW_SCENE = "a photo of a {} on a beach"  # for `clip_cases`
 CASE_PICTURES = 8  # of each other kind, for the same; they are painted, not generated
-
-Part = Callable[[StableDiffusionPipeline, Judges, Concept, argparse.Namespace], Scores]
 
 
 # -- what is learned -------------------------------------------------------------------
@@ -224,17 +230,6 @@ PARTS: dict[str, Part] = {
     "drift": drifted,
     "cases": clip_cases,
 }
-
-
-def measured_part(
-    base: StableDiffusionPipeline,
-    judges: Judges,
-    concept: Concept,
-    part: Part,
-    options: argparse.Namespace,
-) -> Scores:
-    """The scores of one concept at one of `PARTS`."""
-    return part(base, judges, concept, options)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -26,7 +26,15 @@ from perso_lite.commands.evaluations.held_out_people import (
     rendered_person,
 )
 from perso_lite.commands.evaluations.people_pairs import two_people
-from perso_lite.commands.measuring import Point, Scores, measure, parser, scores_as_json
+from perso_lite.commands.measuring import (
+    Part,
+    Point,
+    Scores,
+    measure,
+    measured_part,
+    parser,
+    scores_as_json,
+)
 from perso_lite.commands.options import drawing_options
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.judges import Judges
@@ -50,9 +58,9 @@ RADII = (0.5, 1.0, 2.0)  # for drawing, beside that of training (ours)
 OTHER_STEPS = {"textual_inversion": 200, "dreambooth_lora": 100}  # ours
 MEAN_DEVIATION = 0.25  # of a uniform face number from its mean
 
-Arguments = [StableDiffusionPipeline, Judges, Concept, argparse.Namespace]
-Points = Callable[Arguments, Iterator[Point]]
-Part = Callable[Arguments, Scores]
+Points = Callable[
+    [StableDiffusionPipeline, Judges, Concept, argparse.Namespace], Iterator[Point]
+]
 
 
 def celeb_points(
@@ -202,19 +210,8 @@ GROUPS: dict[str, Part] = {
 }
 
 
-def measured_person(
-    base: StableDiffusionPipeline,
-    judges: Judges,
-    concept: Concept,
-    part: Part,
-    options: argparse.Namespace,
-) -> Scores:
-    """The scores of one person at one of `GROUPS`."""
-    return part(base, judges, concept, options)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run `evaluate celeb`."""
     options = parser("celeb", __doc__, GROUPS, "20 people").parse_args(argv)
     people = (held_out_people(), rendered_person)
-    measure(options, GROUPS, "celeb.json", measured_person, *people)
+    measure(options, GROUPS, "celeb.json", measured_part, *people)

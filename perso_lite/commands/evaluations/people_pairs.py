@@ -57,7 +57,7 @@ def two_people(
     names = held_out_people()[:COMPARED]
     after = names[(names.index(concept.name) + 1) % len(names)]
     pair = (concept, rendered_person(after))
-    orders, points = (pair, pair[::-1]), {}
+    orders, points, portraits = (pair, pair[::-1]), {}, all_portraits()
     drawing = drawing_options(options, batch_size=20, output_type="pt")
     for kind, wording in FILES.items():
         paths = [options.out / f"{c.name}-{kind}.safetensors" for c in pair]
@@ -68,11 +68,18 @@ def two_people(
                 prompts = [prompt.format(*words) for prompt in PROMPTS]
                 shown = generate(base, prompts, range(options.seeds), **drawing)
                 drawn.append(shown)
-        points[f"two people: {kind}"] = sides_scores(judges, drawn, orders)
+        points[f"two people: {kind}"] = sides_scores(judges, drawn, orders, portraits)
     painted = [
         painted_pair(order, options.seeds, picture_size(base)) for order in orders
     ]
-    return points | {"two people: oracle": sides_scores(judges, painted, orders)}
+    truth = sides_scores(judges, painted, orders, portraits)
+    return points | {"two people: oracle": truth}
+
+
+def all_portraits() -> Tensor:
+    """The portraits of all people, (people, 3, 128, 128) in [0, 1]."""
+    people = [rendered_person(name) for name in held_out_people()]
+    return torch.cat([person.pictures(128) for person in people])
 
 
 def painted_pair(people: tuple[Concept, Concept], count: int, size: int) -> Tensor:
@@ -91,6 +98,7 @@ def sides_scores(
     judges: Judges,
     pictures: list[Tensor],
     orders: tuple[tuple[Concept, Concept], ...],
+    portraits: Tensor,
 ) -> dict[str, list[float]]:
     """How well the sides of pictures show the people who should be there.
 
@@ -98,6 +106,7 @@ def sides_scores(
         judges: as loaded.
         pictures: for each order, (pictures, 3, height, width) in [0, 1].
         orders: who should be on the left, and on the right.
+        portraits: of all people, from `all_portraits`.
 
     Returns:
         For each picture the mean of both sides: "own", the cosine to the portrait of
@@ -105,7 +114,6 @@ def sides_scores(
         whether the right portrait of all 20 is the nearest.
     """
     names = held_out_people()
-    portraits = torch.cat([rendered_person(name).pictures(128) for name in names])
     found: dict[str, list[Tensor]] = {"own": [], "other": [], "recognised": []}
     for drawn, order in zip(pictures, orders, strict=True):
         left, right = (names.index(person.name) for person in order)
