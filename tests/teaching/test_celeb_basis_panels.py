@@ -175,7 +175,7 @@ def test_every_control_changes_the_picture(tiny, name_basis, person):
     names = name_basis.names[:3]
     panel = person_explorer(tiny, person, names=names, components=1, **QUICK)
     assert repr(panel) == (
-        f"Panel(start='mean person', first_name={names[0]!r}, "
+        f"Panel(start='<somebody>', first_name={names[0]!r}, "
         f"second_name={names[1]!r}, mix=0.0, slot_1_direction_1=0.0, "
         f"slot_2_direction_1=0.0, radius='as it is', prompt={PROMPT!r}, seed=0)"
     )

@@ -53,8 +53,8 @@ def person_explorer(
 
     Args:
         base: the pipeline, without the people.
-        people: learned ones, to start from; further training is noticed. They do not
-            change.
+        people: learned ones; the first is the start. Further training is noticed. They do
+            not change.
         basis: that of the people; default: `basis_of(base)`.
         names: of the basis, to mix; default: all.
         prompt: the start value; the person stands at each {}.
@@ -80,7 +80,7 @@ def person_explorer(
     return Panel(
         partial(draw_person, base, people, basis, known, sampling),
         depends_on=lambda: tuple(map(state_of, people)),
-        start=choice([MEAN, *words, MIX]),
+        start=choice([MEAN, *words, MIX], words[0] if words else MEAN),
         first_name=choice(names),
         second_name=choice(names, names[min(1, len(names) - 1)]),
         mix=slider(MIXES),
