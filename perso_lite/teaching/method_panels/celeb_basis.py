@@ -53,8 +53,8 @@ def person_explorer(
 
     Args:
         base: the pipeline, without the people.
-        people: learned ones; the first is the start. Further training is noticed. They do
-            not change.
+        people: learned ones; the first is the start value. They do not change, and
+            further training is noticed.
         basis: that of the people; default: `basis_of(base)`.
         names: of the basis, to mix; default: all.
         prompt: the start value; the person stands at each {}.
