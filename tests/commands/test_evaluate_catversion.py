@@ -3,8 +3,7 @@ import torch
 from judge_helpers import untrained_judges
 
 from perso_lite import PersoError
-from perso_lite.commands import evaluate
-from perso_lite.commands import evaluate_tradeoff as tradeoff
+from perso_lite.commands import evaluate, measuring
 from perso_lite.commands.evaluations import evaluate_catversion
 from perso_lite.evaluation.tradeoff import load_results
 
@@ -13,9 +12,8 @@ from perso_lite.evaluation.tradeoff import load_results
 def small(monkeypatch):
     """One toy, two prompts, one or two steps of everything."""
     prompts = ["a photo of a {}", "a {} in the snow"]
-    for module in (tradeoff, evaluate_catversion):
-        monkeypatch.setattr(module, "concept_prompts", lambda: prompts)
-        monkeypatch.setattr(module, "toys", lambda: ["dotty-teddy"])
+    monkeypatch.setattr(evaluate_catversion, "concept_prompts", lambda: prompts)
+    monkeypatch.setattr(measuring, "toys", lambda: ["dotty-teddy"])
     monkeypatch.setattr(
         evaluate_catversion, "toys_after", lambda _, n: ["star-rocket"] * n
     )
@@ -44,7 +42,7 @@ def test_all_arms_are_measured_part_by_part(small, base, tmp_path):
     assert list(found) == [
         *arms, "drift of class word", "chance for class word",
         "drift of other words", "chance for other words", "case: training picture",
-        "case: new scene", "case: wrong subject",
+        "case: new scene", "case: wrong subject", "case: another of its class",
     ]  # fmt: skip
     names = ("instance", "clip_image", "clip_image_plain", "clip_text")
     scores = {arm: [found[arm][name][0].tolist() for name in names] for arm in arms}

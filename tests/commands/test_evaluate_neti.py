@@ -1,6 +1,6 @@
 import pytest
 
-from perso_lite.commands import evaluate
+from perso_lite.commands import evaluate, measuring
 from perso_lite.commands import evaluate_tradeoff as tradeoff
 from perso_lite.commands.evaluations import evaluate_neti
 from perso_lite.evaluation.tradeoff import load_results
@@ -9,7 +9,7 @@ from perso_lite.evaluation.tradeoff import load_results
 @pytest.fixture
 def small(monkeypatch):
     """One toy, two prompts, one or two steps of everything."""
-    monkeypatch.setattr(tradeoff, "toys", lambda: ["dotty-teddy"])
+    monkeypatch.setattr(measuring, "toys", lambda: ["dotty-teddy"])
     prompts = ["a photo of a {}", "a {} in the snow"]
     monkeypatch.setattr(tradeoff, "concept_prompts", lambda: prompts)
     monkeypatch.setattr(evaluate_neti, "LENGTHS", (1, 2))

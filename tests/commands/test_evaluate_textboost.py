@@ -4,8 +4,7 @@ import json
 import pytest
 import torch
 
-from perso_lite.commands import evaluate
-from perso_lite.commands import evaluate_tradeoff as tradeoff
+from perso_lite.commands import evaluate, measuring
 from perso_lite.commands.evaluations import evaluate_textboost
 from perso_lite.commands.evaluations.evaluate_textboost import (
     all_scores,
@@ -21,7 +20,7 @@ from perso_lite.evaluation.tradeoff import load_results
 @pytest.fixture
 def small(monkeypatch):
     """One toy, two prompts, one or two steps of everything."""
-    monkeypatch.setattr(tradeoff, "toys", lambda: ["dotty-teddy"])
+    monkeypatch.setattr(measuring, "toys", lambda: ["dotty-teddy"])
     prompts = ["a photo of a {}", "a {} in the snow"]
     monkeypatch.setattr(evaluate_textboost, "concept_prompts", lambda: prompts)
     monkeypatch.setattr(evaluate_textboost, "STEPS", 2)
