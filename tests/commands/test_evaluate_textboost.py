@@ -102,11 +102,12 @@ def test_one_picture_is_learned_by_all_and_interruptions_do_not_matter(small, tm
     assert "textual_inversion, class word" in found
     scores = {json.dumps({n: v[0].tolist() for n, v in point.items()}) for point in
               found.values()}  # fmt: skip
+    of_fresh = {"transformed": 2, "diversity": 2, "seen": 2, "unseen": 2}
     # a new vector alone leaves the class word as it was
     prior, inversion = found["class prior"], found["textual_inversion, class word"]
-    assert all(torch.equal(inversion[name][0], prior[name][0]) for name in prior)
-    assert len(scores) == len(found) - 1 == 11
-    of_fresh = {"transformed": 2, "diversity": 2, "seen": 2, "unseen": 2}
+    assert all(torch.equal(inversion[name][0], prior[name][0]) for name in inversion)
+    assert {*prior} - {*inversion} == {*of_fresh, "text drift", "start drift"}
+    assert len(scores) == len(found) == 12
     assert {n: len(found["textboost"][n][0]) for n in of_fresh} == of_fresh
     assert len(found["textboost"]["text drift"][0]) == evaluate_textboost.UNTRAINED
     assert found["class prior"]["text drift"][0].max() == 0

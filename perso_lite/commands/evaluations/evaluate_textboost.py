@@ -6,7 +6,7 @@ with Textual Inversion, DreamBooth-LoRA and Perfusion. All pictures of the toy a
 is drawn is compared with. While a method is attached, the class word is drawn, too: it
 should stay what it was. Prompts and the first scores are those of `evaluate tradeoff`.
 
-There are more scores, each by name in the results:
+There are more scores of the new word, each by name in the results:
 
 * "seen" and "unseen": CLIP-I without masks to the picture that was learned from, and to
   the other pictures of the toy. A picture that was copied is nearer to the first.
@@ -166,11 +166,14 @@ def scored(
     texts = [entry["prompt"] for entry in base_prompts()[:UNTRAINED]]
     known, points = encode_prompts(base, texts).detach(), {}
     for name, methods in points_of(base, concept, options.out):
-        new_word = methods and not name.endswith(CLASS_WORD)
-        word = concept.placeholder_token if new_word else concept.class_word
-        score = score_concept if new_word else class_prior_scores
+        of_class = not methods or name.endswith(CLASS_WORD)
+        word = concept.class_word if of_class else concept.placeholder_token
+        score = class_prior_scores if of_class else score_concept
         with attached(base, *methods):
             found = score(base, *shared, prompts, seeds, **drawing)
+            points[name] = scores_as_json(found)
+            if name.endswith(CLASS_WORD):
+                continue  # drift is the point's without it
             fresh = [NEUTRAL.format(word)], tuple(FRESH_SEEDS)
             drawn = generate(base, *fresh, output_type="pt", **drawing)
             drifted = text_drift(known, encode_prompts(base, texts).detach())
