@@ -1,4 +1,6 @@
-"""Intervals of mean scores, and their place between class prior and oracle."""
+"""Intervals of mean scores, what they decide, and a score between its ends."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +53,37 @@ def bootstrap_interval(
     means = total / sizes[chosen].sum(1)
     low, high = means.quantile(torch.tensor([0.025, 0.975])).tolist()
     return values.mean().item(), low, high
+
+
+def interval_verdict(
+    interval: tuple[float, float, float],
+    above: float | None = None,
+    below: float | None = None,
+) -> Literal["supported", "contradicted", "undecided"]:
+    """Whether a 95 % interval is on the side that a claim names.
+
+    Args:
+        interval: mean, low and high, as `bootstrap_interval` returns them.
+        above: the claim says that the mean is above this.
+        below: the claim says that the mean is below this.
+
+    Returns:
+        "supported" if the whole interval is on that side, "contradicted" if it is on
+        the other side, "undecided" if it contains the bound.
+
+    Raises:
+        PersoError: not exactly one of `above` and `below` was given.
+    """
+    if (above is None) == (below is None):
+        raise PersoError("Say what is claimed of an interval: either above or below.")
+    _, low, high = interval
+    if below is not None:
+        supported, contradicted = high < below, low > below
+    else:
+        supported, contradicted = low > above, high < above
+    if supported or contradicted:
+        return "supported" if supported else "contradicted"
+    return "undecided"
 
 
 def fraction_of_oracle(score: float, prior: float, oracle: float) -> float:

@@ -204,16 +204,9 @@ def claim(
     Raises:
         PersoError: not exactly one of `above` and `below` was given.
     """
-    if (above is None) == (below is None):
-        raise PersoError(f'Say for the claim "{text}" either above or below.')
+    verdict_of = import_quietly("evaluation.bootstrap").interval_verdict
+    outcome = verdict_of(interval, above, below)
     mean, low, high = interval
-    if below is not None:
-        supported, contradicted = high < below, low > below
-    else:
-        supported, contradicted = low > above, high < above
-    outcome = "undecided"
-    if supported or contradicted:
-        outcome = "supported" if supported else "contradicted"
     measured = f": {mean:+.2f} [{low:+.2f}, {high:+.2f}]" if digits else ""
     print(f"{outcome:<12}  {text}{measured}")
 

@@ -88,6 +88,7 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 SCORED_EARLY = ("", "without knowledge preservation", "at uniform timesteps")
 NEUTRAL, FRESH_SEEDS = "a photo of a {}", range(1000, 1012)
+BRIEF = (" after ", " drawn at ")  # in the names of points without fresh pictures
 UNTRAINED = 64  # prompts of the base's evaluation, for drift
 
 
@@ -174,9 +175,11 @@ def scored(
             points[name] = scores_as_json(found)
             if name.endswith(CLASS_WORD):
                 continue  # drift is the point's without it
-            fresh = [NEUTRAL.format(word)], tuple(FRESH_SEEDS)
-            drawn = generate(base, *fresh, output_type="pt", **drawing)
             drifted = text_drift(known, encode_prompts(base, texts).detach())
+            drawn = None
+            if not any(part in name for part in BRIEF):
+                fresh = [NEUTRAL.format(word)], tuple(FRESH_SEEDS)
+                drawn = generate(base, *fresh, output_type="pt", **drawing)
         points[name] = all_scores(*shared, found, drawn) | drifted
     if points_of is end_points:
         size = picture_size(base)
@@ -187,7 +190,7 @@ def scored(
 
 
 def all_scores(
-    judges: Judges, concept: Concept, found: ConceptScores, fresh: Tensor
+    judges: Judges, concept: Concept, found: ConceptScores, fresh: Tensor | None
 ) -> dict[str, list[float]]:
     """The scores of a point, but for drift.
 
@@ -195,17 +198,20 @@ def all_scores(
         judges: as loaded.
         concept: what was learned.
         found: scores of the pictures of all prompts.
-        fresh: pictures of the neutral prompt (pictures, 3, height, width) in [0, 1].
+        fresh: pictures of the neutral prompt (pictures, 3, height, width) in [0, 1], or
+            None if none were drawn.
     """
     references = concept.pictures(found.pictures.shape[-1])
+    scores = scores_as_json(found)
+    for name, known in {"seen": references[:1], "unseen": references[1:]}.items():
+        similar = clip_image_similarity(judges, found.pictures, known)
+        scores[name] = similar.tolist()
+    if fresh is None:
+        return scores
     vectors = clip_images(judges, fresh)  # (pictures, dim)
     others = (vectors.sum(0) - vectors) / (len(vectors) - 1)
     labels = read_attribute(judges, fresh, "augmentation")
-    return scores_as_json(found) | {
-        "seen": clip_image_similarity(judges, found.pictures, references[:1]).tolist(),
-        "unseen": clip_image_similarity(
-            judges, found.pictures, references[1:]
-        ).tolist(),
+    return scores | {
         "transformed": [float(label != "none") for label in labels],
         "diversity": (1 - (vectors * others).sum(1)).tolist(),
     }
