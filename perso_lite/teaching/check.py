@@ -22,6 +22,9 @@ from perso_lite.teaching.check_celeb_basis import (
     in_first_directions as in_first_directions,
 )
 from perso_lite.teaching.check_celeb_basis import person_vectors as person_vectors
+from perso_lite.teaching.check_comparison import kendall_tau as kendall_tau
+from perso_lite.teaching.check_comparison import resampled_means as resampled_means
+from perso_lite.teaching.check_comparison import undominated as undominated
 from perso_lite.teaching.check_textboost import knowledge_loss as knowledge_loss
 from perso_lite.teaching.check_textboost import low_rank as low_rank
 from perso_lite.teaching.check_textboost import word_to_end as word_to_end

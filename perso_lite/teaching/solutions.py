@@ -8,6 +8,9 @@ from perso_lite.teaching.solutions_celeb_basis import (
     in_first_directions as in_first_directions,
 )
 from perso_lite.teaching.solutions_celeb_basis import person_vectors as person_vectors
+from perso_lite.teaching.solutions_comparison import kendall_tau as kendall_tau
+from perso_lite.teaching.solutions_comparison import resampled_means as resampled_means
+from perso_lite.teaching.solutions_comparison import undominated as undominated
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------
 

@@ -236,6 +236,39 @@ def person_slot_by_slot(weights, mean, directions, lengths, radius):
     return torch.stack([m + radius * n * (h / h.norm()) @ b for h, m, b, n in slots])
 
 
+def undominated_one_by_one(places):
+    kept = []
+    for own in places.tolist():
+        rivals = [p for p in places.tolist() if p != own]
+        kept.append(not any(all(map(float.__ge__, p, own)) for p in rivals))
+    return torch.tensor(kept)
+
+
+def undominated_by_least(places):
+    gap = places[None] - places[:, None]  # the other minus the own
+    beaten = (gap.amin(-1) >= 0) & (gap.amax(-1) > 0)
+    return beaten.sum(1) == 0
+
+
+def means_toy_by_toy(values, chosen):
+    return torch.stack([values[row].mean() for row in chosen])
+
+
+def means_of_means(values, chosen):
+    return values.mean(1)[chosen].mean(1)
+
+
+def tau_of_a_table(one, other):
+    signs = [(x[:, None] - x[None]).sign() for x in (one, other)]
+    return (signs[0] * signs[1]).sum() / (len(one) * (len(one) - 1))
+
+
+def tau_pair_by_pair(one, other):
+    pairs = [(i, j) for i in range(len(one)) for j in range(i)]
+    alike = sum((one[i] > one[j]) == (other[i] > other[j]) for i, j in pairs)
+    return 2 * alike / len(pairs) - 1
+
+
 RIGHT = {
     "cross_attention": [own_attention, attention_by_torch, attention_by_position],
     "guided_noise": [own_guidance, mixed_guidance, torch.lerp],
@@ -255,4 +288,7 @@ RIGHT = {
     "low_rank": [low_rank_in_place, low_rank_as_one_matrix],
     "knowledge_loss": [half_squared_distance, knowledge_by_position],
     "word_to_end": [word_to_end_by_text, word_to_end_by_places],
+    "undominated": [undominated_one_by_one, undominated_by_least],
+    "resampled_means": [means_toy_by_toy, means_of_means],
+    "kendall_tau": [tau_of_a_table, tau_pair_by_pair],
 }

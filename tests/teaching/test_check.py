@@ -10,6 +10,7 @@ import wrong_answers_05
 import wrong_answers_06
 import wrong_answers_07
 import wrong_answers_08
+import wrong_answers_09
 from right_answers import RIGHT, own_attention, own_guidance
 from wrong_answers_01_02 import no_scaling
 from wrong_answers_03 import no_roots
@@ -26,6 +27,7 @@ WRONG = {
     **wrong_answers_06.WRONG,
     **wrong_answers_07.WRONG,
     **wrong_answers_08.WRONG,
+    **wrong_answers_09.WRONG,
 }
 EXERCISES = (
     "cross_attention",
@@ -46,6 +48,9 @@ EXERCISES = (
     "low_rank",
     "knowledge_loss",
     "word_to_end",
+    "undominated",
+    "resampled_means",
+    "kendall_tau",
 )
 
 
