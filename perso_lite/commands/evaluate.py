@@ -13,7 +13,7 @@ MEASUREMENTS = {  # the module of each measurement
     "textboost": "commands.evaluations.evaluate_textboost",
     "celeb": "commands.evaluations.evaluate_celeb",
     "pairs": "commands.evaluate_pairs",
-    "claims": "commands.claims",
+    "claims": "commands.evaluations.claims",
 }
 
 
