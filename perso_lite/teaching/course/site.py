@@ -70,7 +70,7 @@ details {
 details > summary { cursor: pointer; font-weight: 600; }
 details[open] > summary { margin-bottom: 0.5rem; }
 /* a cell's lines have up to 88 columns, and should be read without scrolling */
-div.highlight pre, .cell_output pre { font-size: 0.76rem; }
+div.highlight pre, .cell_output pre { font-size: 0.78rem; }
 .cell_output img { max-width: 100%; height: auto; }
 /* a wide page has the search field in its sidebar already */
 @media (min-width: 992px) {
