@@ -63,6 +63,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_learning, add_drawing, add_converting, add_covariance):
         add(commands)
+    add_teaching(commands)
     commands.add_parser("pretrain", help="make the shipped base again (--help there)")
     commands.add_parser("evaluate", help="measure base or methods (--help there)")
     return top
@@ -144,6 +145,17 @@ def add_covariance(commands: Any) -> None:
     text.add_argument("captions", type=Path, help="text file, a caption a line")
     text.add_argument("--base", required=True, help="folder or hub id")
     text.set_defaults(run=later("commands.covariance", "estimate"))
+
+
+def add_teaching(commands: Any) -> None:
+    """`check` and `course`."""
+    machine = commands.add_parser("check", help="is this machine ready for the course?")
+    machine.set_defaults(run=later("teaching.course.machine", "check_machine"))
+    course = commands.add_parser(
+        "course", help="notebooks for learners and lecturers, and the source of a site"
+    )
+    course.add_argument("--out", type=Path, required=True, help="folder")
+    course.set_defaults(run=later("commands.course", "course"))
 
 
 def add_training_options(command: Parser) -> None:

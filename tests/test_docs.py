@@ -13,7 +13,9 @@ from perso_lite import METHODS, Method, fit, generate, load_method
 
 ROOT = Path(__file__).parents[1]
 README, PROVENANCE = ROOT / "README.md", ROOT / "data" / "PROVENANCE.md"
-HOW_TO = ROOT / "perso_lite" / "methods" / "README.md"
+LIBRARY, HOW_TO = (ROOT / "perso_lite" / p for p in ("README.md", "methods/README.md"))
+TEACHING, MEASURED = (ROOT / folder / "README.md" for folder in ("notebooks", "data"))
+DOCUMENTS = [README, TEACHING, LIBRARY, MEASURED, HOW_TO, PROVENANCE]
 # folders that a path begins with; behind a slash they are part of another place's
 IN_ROOT = r"(?<![\w./-])(?:perso_lite|data|notebooks)"
 IN_DATA = r"`(?:base|concepts|covariance|judges|pictures|prompts|results)"
@@ -99,7 +101,7 @@ def test_the_table_names_every_hook_and_the_methods_that_override_it():
         assert own == (everybody if cell == "every method" else named), hook
 
 
-@pytest.mark.parametrize("document", [README, HOW_TO, PROVENANCE], ids=str)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_paths_exist(document):
     paths = paths_in(document, IN_ROOT)
     assert paths
@@ -113,7 +115,7 @@ def test_paths_in_the_data_folder_exist():
 
 
 def test_files_named_beside_their_folder_exist():
-    lists = re.findall(r"((?:`\w+\.py`(?:, )?)+) in `([\w/]+)`", README.read_text())
+    lists = re.findall(r"((?:`\w+\.py`(?:, )?)+) in `([\w/]+)`", LIBRARY.read_text())
     assert lists
     for files, folder in lists:
         for name in re.findall(r"`(\w+\.py)`", files):
@@ -121,17 +123,23 @@ def test_files_named_beside_their_folder_exist():
 
 
 def test_the_map_of_the_library_is_complete():
-    (tree,) = (b for b in code_blocks(README) if b.startswith("perso_lite/"))
+    (tree,) = (b for b in code_blocks(LIBRARY) if b.startswith("perso_lite/"))
     named = re.findall(r"^  ([\w.]+)", tree, re.M)
     present = [p.name for p in (ROOT / "perso_lite").iterdir() if p.name[0] != "_"]
-    assert sorted(named) == sorted(name for name in present if name != "py.typed")
+    assert sorted(named) == sorted(set(present) - {"py.typed", "README.md"})
 
 
-def test_code_in_the_readme_compiles():
-    blocks = code_blocks(README, "python")
+def test_code_in_the_librarys_readme_compiles():
+    blocks = code_blocks(LIBRARY, "python")
     assert blocks
     for block in blocks:
-        compile(block, README, "exec")
+        compile(block, LIBRARY, "exec")
+
+
+def test_the_first_page_has_the_two_commands():
+    tour, tests = code_blocks(README, "bash")
+    assert tour.endswith("&& python -m perso_lite tour\n")
+    assert tests.endswith("&& pytest -n 2\n")
 
 
 def test_the_citation_is_of_this_version():
@@ -149,4 +157,5 @@ def test_the_citation_is_of_this_version():
 
 
 def test_no_number_is_left_to_be_filled_in():
-    assert not re.search(r"_MINUTES|TODO|\?\?", README.read_text())
+    for document in DOCUMENTS:
+        assert not re.search(r"_MINUTES|TODO|\?\?", document.read_text()), document
