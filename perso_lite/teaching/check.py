@@ -16,18 +16,6 @@ import torch
 
 from perso_lite.errors import PersoError
 from perso_lite.teaching import solutions
-from perso_lite.teaching.check_catversion import concatenated as concatenated
-from perso_lite.teaching.check_catversion import masked_similarity as masked_similarity
-from perso_lite.teaching.check_celeb_basis import (
-    in_first_directions as in_first_directions,
-)
-from perso_lite.teaching.check_celeb_basis import person_vectors as person_vectors
-from perso_lite.teaching.check_comparison import kendall_tau as kendall_tau
-from perso_lite.teaching.check_comparison import resampled_means as resampled_means
-from perso_lite.teaching.check_comparison import undominated as undominated
-from perso_lite.teaching.check_textboost import knowledge_loss as knowledge_loss
-from perso_lite.teaching.check_textboost import low_rank as low_rank
-from perso_lite.teaching.check_textboost import word_to_end as word_to_end
 from perso_lite.teaching.checker import (
     Facts,
     agrees,
@@ -37,6 +25,26 @@ from perso_lite.teaching.checker import (
     close,
     numbers,
 )
+from perso_lite.teaching.exercises.check_catversion import concatenated as concatenated
+from perso_lite.teaching.exercises.check_catversion import (
+    masked_similarity as masked_similarity,
+)
+from perso_lite.teaching.exercises.check_celeb_basis import (
+    in_first_directions as in_first_directions,
+)
+from perso_lite.teaching.exercises.check_celeb_basis import (
+    person_vectors as person_vectors,
+)
+from perso_lite.teaching.exercises.check_comparison import kendall_tau as kendall_tau
+from perso_lite.teaching.exercises.check_comparison import (
+    resampled_means as resampled_means,
+)
+from perso_lite.teaching.exercises.check_comparison import undominated as undominated
+from perso_lite.teaching.exercises.check_textboost import (
+    knowledge_loss as knowledge_loss,
+)
+from perso_lite.teaching.exercises.check_textboost import low_rank as low_rank
+from perso_lite.teaching.exercises.check_textboost import word_to_end as word_to_end
 from perso_lite.teaching.same_code import definition_of
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------

@@ -4,13 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perso_lite.teaching.solutions_celeb_basis import (
+from perso_lite.teaching.exercises.solutions_celeb_basis import (
     in_first_directions as in_first_directions,
 )
-from perso_lite.teaching.solutions_celeb_basis import person_vectors as person_vectors
-from perso_lite.teaching.solutions_comparison import kendall_tau as kendall_tau
-from perso_lite.teaching.solutions_comparison import resampled_means as resampled_means
-from perso_lite.teaching.solutions_comparison import undominated as undominated
+from perso_lite.teaching.exercises.solutions_celeb_basis import (
+    person_vectors as person_vectors,
+)
+from perso_lite.teaching.exercises.solutions_comparison import (
+    kendall_tau as kendall_tau,
+)
+from perso_lite.teaching.exercises.solutions_comparison import (
+    resampled_means as resampled_means,
+)
+from perso_lite.teaching.exercises.solutions_comparison import (
+    undominated as undominated,
+)
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------
 

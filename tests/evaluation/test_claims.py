@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from perso_lite import PersoError
-from perso_lite.commands.evaluations import claims as command
 from perso_lite.commands.evaluate import MEASUREMENTS
+from perso_lite.commands.evaluations import claims as command
 from perso_lite.evaluation.claims import CLAIMS
 from perso_lite.evaluation.claims.claim import (
     Claim,

@@ -1,0 +1,1 @@
+"""Checks and solutions of the later notebooks; `check` and `solutions` gather them."""
