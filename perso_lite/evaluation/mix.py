@@ -76,8 +76,11 @@ def side_of_mix(results: Results, left: str, right: str, side: str) -> SideOfMix
     """
     mixed = results[point_of(left, right)]
     classes = results[point_of(class_word_of(left), class_word_of(right))]
-    pair = (left, TOY_WORD) if side == "left" else (TOY_WORD, right)
-    alone, own = results[point_of(*pair)], f"{side} own"
+    words = {
+        "left": (left, class_word_of(right)),
+        "right": (class_word_of(left), right),
+    }
+    alone, own = results[point_of(*words[side])], f"{side} own"
     return SideOfMix(
         gain(mixed[own]),
         gain(mixed[own], mixed[f"{side} other"]),

@@ -18,7 +18,6 @@ import argparse
 import itertools
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +58,7 @@ STEPS = {  # as in the other evaluations
     "celeb_basis": 120, "textboost": 120,
 }  # fmt: skip
 FROM_ONE = ("textboost",)  # these learn from the first picture alone
-LEFT = (TOY_WORD, PERSON_WORD, *MIXED)
+ASKED = (TOY_WORD, PERSON_WORD, *MIXED)  # for each side
 ORDERS = (0, 1)  # which of the two concepts is on the left
 
 Scores = dict[str, list[list[float]]]  # score -> values of each order
@@ -186,7 +185,7 @@ def scored_pair(
     Args:
         base: to draw on.
         judges: as loaded.
-        left: of `LEFT`.
+        left: of `ASKED`.
         right: the same.
         options: of the command line: seeds, guidance, steps, out.
     """
@@ -210,33 +209,28 @@ def scored_pair(
     return found
 
 
-def partners(left: str) -> Sequence[str]:
-    """What is drawn on the right of something."""
-    if left == PERSON_WORD:
-        return (TOY_WORD, PERSON_WORD)
-    if left == TOY_WORD:
-        return (TOY_WORD, PERSON_WORD, *MIXED)
-    return (TOY_WORD, *MIXED)
-
-
 def main(argv: list[str] | None = None) -> None:
-    """Measure all pairs; one file for each left side, so it can continue."""
+    """Measure all pairs; one file for each, so an interrupted run can continue."""
     p = measuring_parser("mix", __doc__, "evaluation/mix", seeds=8)
-    p.add_argument("--left", nargs="+", default=LEFT, choices=LEFT)
+    p.add_argument("--left", nargs="+", default=ASKED, choices=ASKED)
     options = p.parse_args(argv)
     result = options.out / "mix.json"
     check_writable(result)
     base, judges = load_base(options.base), load_judges()
-    for left in options.left:
-        path = options.out / f"{left}.json"
+    pairs = list(itertools.product(ASKED, repeat=2))
+    for left, right in tqdm(pairs, desc="pairs"):
+        path = part_of(options.out, left, right)
+        if left in options.left and not os.path.exists(path):
+            scores = scored_pair(base, judges, left, right, options)
+            write_atomically(path, json.dumps(scores).encode())
+    points = {}
+    for pair in pairs:
+        path = part_of(options.out, *pair)
         if os.path.exists(path):
-            continue
-        points = {
-            point_of(left, right): scored_pair(base, judges, left, right, options)
-            for right in tqdm(partners(left), desc=left)
-        }
-        write_atomically(path, json.dumps(points).encode())
-    parts = [options.out / f"{left}.json" for left in LEFT]
-    known = [read_json(path, dict) for path in parts if os.path.exists(path)]
-    points = dict(itertools.chain.from_iterable(part.items() for part in known))
+            points[point_of(*pair)] = read_json(path, dict)
     write_atomically(result, (json.dumps(points) + "\n").encode())
+
+
+def part_of(folder: Path, left: str, right: str) -> Path:
+    """The file of one pair."""
+    return folder / f"{point_of(left, right)}.json"
