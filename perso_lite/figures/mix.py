@@ -36,7 +36,7 @@ def show_mix(
     frame has the color of the verdict.
 
     Args:
-        results: from `load_mix`.
+        results: from `load_mix`; the cell of a pair that was not measured is empty.
         pictures: one of each pair, by its name (`point_of`); without one, the cell has
             numbers and frame alone.
         title: the finding of the figure.
@@ -46,7 +46,10 @@ def show_mix(
     figure, axes = new_figure(count, count, figsize=size, squeeze=False)
     for left, row in zip(MIXED, axes, strict=True):
         for right, axis in zip(MIXED, row, strict=True):
-            _draw_pair(axis, results, left, right, pictures.get(point_of(left, right)))
+            axis.set(xticks=[], yticks=[])
+            if point_of(left, right) in results:
+                picture = pictures.get(point_of(left, right))
+                _draw_pair(axis, results, left, right, picture)
         row[0].set_ylabel(left.replace("_", "\n"), fontsize=9, fontweight="bold")
     for right, axis in zip(MIXED, axes[-1], strict=True):
         axis.set_xlabel(right.replace("_", "\n"), fontsize=9, fontweight="bold")
@@ -62,8 +65,6 @@ def _draw_pair(
     if picture is not None:
         axis.imshow(picture, interpolation="antialiased")
     axis.set_title(" | ".join(f"{side.own[0]:.2f}" for side in sides), pad=4, **SMALL)
-    axis.set_xticks([])
-    axis.set_yticks([])
     axis.set_box_aspect(1)
     for spine in axis.spines.values():
         spine.set_visible(True)

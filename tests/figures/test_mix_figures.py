@@ -29,7 +29,9 @@ def results():
 
 def test_a_cell_has_a_picture_two_numbers_and_the_frame_of_its_verdict():
     pictures = {"neti + catversion": Image.new("RGB", (8, 8), "red")}
-    figure = show_mix(results(), pictures, title="a finding")
+    measured = results()
+    del measured["textboost + celeb_basis"]
+    figure = show_mix(measured, pictures, title="a finding")
     assert len(figure.axes) == 36
     cells = dict(zip(itertools.product(MIXED, MIXED), figure.axes, strict=True))
     frames = {
@@ -37,6 +39,8 @@ def test_a_cell_has_a_picture_two_numbers_and_the_frame_of_its_verdict():
         for pair, axis in cells.items()
     }
     assert frames.pop(("neti", "perfusion")) == FRAMES[LOST]
+    assert to_hex("black") == frames.pop(("textboost", "celeb_basis"))
+    assert cells["textboost", "celeb_basis"].get_title() == ""
     assert set(frames.values()) == {FRAMES[RIGHT]}
     assert cells["neti", "perfusion"].get_title() == "0.10 | 0.60"
     assert [len(axis.images) for axis in figure.axes].count(1) == 1
