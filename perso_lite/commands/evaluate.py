@@ -13,6 +13,7 @@ MEASUREMENTS = {  # the module of each measurement
     "textboost": "commands.evaluations.evaluate_textboost",
     "celeb": "commands.evaluations.evaluate_celeb",
     "pairs": "commands.evaluate_pairs",
+    "mix": "commands.evaluations.evaluate_mix",
     "claims": "commands.evaluations.claims",
 }
 
@@ -27,13 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     if what not in MEASUREMENTS:
         raise PersoError(
             "Say what to evaluate: `evaluate base` (does it draw what prompts say?), "
-            "`evaluate methods` (is it the concept, and still what prompts say?), "
-            "`evaluate tradeoff` (the same at many settings and training lengths), "
-            "`evaluate neti` (a word for each timestep and layer), "
-            "`evaluate catversion` (a prefix in the text encoder), "
-            "`evaluate textboost` (one picture to learn from), "
-            "`evaluate celeb` (people on a basis of names), "
-            "`evaluate pairs` (two concepts in one picture) or "
-            "`evaluate claims` (what the shipped results say of five papers)."
+            "`methods` (is it the concept, and still what prompts say?), `tradeoff` "
+            "(the same at many settings), `neti`, `catversion`, `textboost`, `celeb` "
+            "(one method, part by part), `pairs` (two concepts in one picture), "
+            "`mix` (two concepts of two methods) or `claims` (what papers claim)."
         )
     import_quietly(MEASUREMENTS[what]).main(others)

@@ -83,6 +83,11 @@ class LearnedTokens:
         """
         return ids == self.first_id(tokenizer)
 
+    def contain(self, tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
+        """Which tokens of texts are any of these, the shape of `ids` and boolean."""
+        index = ids - self.first_id(tokenizer)
+        return (index >= 0) & (index < len(self.tokens))
+
     def taught(self, before: Reading) -> Reading:
         """How a tokenizer reads that knows the tokens, too.
 

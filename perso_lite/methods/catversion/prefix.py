@@ -25,6 +25,7 @@ from transformers import CLIPTokenizer
 
 from perso_lite.conditioning.cross_attention import call_argument, shared_on
 from perso_lite.conditioning.restored import restored, take_out
+from perso_lite.conditioning.tokens import LearnedTokens
 from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 
@@ -109,6 +110,7 @@ class Prefixed(Protocol):
     """What has to be known of a concept (see `catversion.py`)."""
 
     placeholder_token: str
+    tokens: LearnedTokens
     layers: list[int]
     prefix_keys: Tensor  # (prefix length, layers, dim)
     prefix_values: Tensor  # of the same shape
@@ -121,7 +123,9 @@ class Prefixed(Protocol):
 class JoinedPrefixes:
     """The prefixes of all concepts that are attached to one text encoder.
 
-    A text that says two of them gets both, as one prefix of twice the length.
+    A text that says two of them gets both, as one prefix of twice the length. Words of
+    other methods in that text do not attend to it: they were learned without, and
+    Perfusion knows its word by its state.
 
     Attributes:
         concepts: in the order in which they were attached.
@@ -131,6 +135,7 @@ class JoinedPrefixes:
         self.concepts: list[Prefixed] = []
         self._base = base
         self._acting: list[tuple[Prefixed, Tensor]] = []  # in the texts just encoded
+        self._deaf: Tensor | None = None  # words of others in them, (texts, tokens)
         self._padding: Tensor | None = None
         self._states: Tensor | None = None  # on their way through a layer
 
@@ -152,6 +157,9 @@ class JoinedPrefixes:
         self._padding = call_argument(args, kwargs, 1, "attention_mask")
         acting = [(c, c.acts_in(self._base.tokenizer, ids)) for c in self.concepts]
         self._acting = [(concept, texts) for concept, texts in acting if texts.any()]
+        self._deaf = ids >= self._base.tokenizer.vocab_size
+        for concept in self.concepts:
+            self._deaf &= ~concept.tokens.contain(self._base.tokenizer, ids)
 
     def _states_come(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         self._states = call_argument(args, kwargs, 0, "hidden_states")
@@ -191,6 +199,7 @@ class JoinedPrefixes:
             )
             bias = torch.cat([_bias(c, own[texts]) for c, own in acting], 1)
             shares = prefix_shares(query, key, in_heads(keys, layer), bias, visible)
+            shares = shares.masked_fill(self._deaf[texts][:, None, :, None], 0)
             found = in_heads(attention[texts], layer)
             found = with_prefixes(found, shares, in_heads(values, layer))
         return found.transpose(1, 2).flatten(2).to(attention.dtype)

@@ -7,6 +7,7 @@ from concatenated_prefix import attention_with_prefix, states_with_prefix
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from perso_lite import CatVersion, attached, encode_prompts, load_base
+from perso_lite.methods import METHODS
 from perso_lite.methods.catversion.prefix import (
     causal,
     in_heads,
@@ -174,6 +175,23 @@ def test_two_concepts_in_one_text_are_one_prefix_of_twice_the_length(tiny):
     for row, said in enumerate(([one, two], [two], [one])):
         wanted = states_with_prefix(tiny.text_encoder, ids, prefixes_of(*said))
         torch.testing.assert_close(found[0][row], wanted[row], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["textual_inversion", "textboost"])
+def test_a_word_of_another_method_does_not_attend_to_the_prefix(tiny, name):
+    prefix = disturbed(CatVersion(tiny, "dog", "<one>", layers=[1]), 1.0)
+    other = disturbed(METHODS[name](tiny, "teddy", "<other>"), 0.3)
+    texts = ["a <other> and a <one>", "a <other> and a dog"]
+    with attached(tiny, other), torch.no_grad():
+        alone = encode_prompts(tiny, texts[1:])[0]
+    for pair in ((prefix, other), (other, prefix)):
+        with attached(tiny, *pair), torch.no_grad():
+            found = encode_prompts(tiny, texts)
+        # up to there all that is said is the same, and layer 1 is the last
+        assert torch.allclose(found[0, 2], alone[2], atol=1e-6)
+        assert torch.allclose(found[1], alone, atol=1e-6)
+        apart = (found[0] - alone).abs().amax(-1)
+        assert apart[:2].min() > 1e-3 and apart[4:].min() > 1e-3
 
 
 def test_concepts_may_be_in_different_layers_and_of_different_lengths(tiny):
