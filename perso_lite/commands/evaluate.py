@@ -13,6 +13,7 @@ MEASUREMENTS = {  # the module of each measurement
     "textboost": "commands.evaluations.evaluate_textboost",
     "celeb": "commands.evaluations.evaluate_celeb",
     "pairs": "commands.evaluate_pairs",
+    "judges": "commands.evaluations.evaluate_judges",
 }
 
 
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
             "`evaluate neti` (a word for each timestep and layer), "
             "`evaluate catversion` (a prefix in the text encoder), "
             "`evaluate textboost` (one picture to learn from), "
-            "`evaluate celeb` (people on a basis of names) or "
-            "`evaluate pairs` (two concepts in one picture)."
+            "`evaluate celeb` (people on a basis of names), "
+            "`evaluate pairs` (two concepts in one picture) or "
+            "`evaluate judges` (which metric tells the truth)."
         )
     import_quietly(MEASUREMENTS[what]).main(others)
