@@ -74,20 +74,13 @@ def _draw_table(
     size: tuple[float, float],
 ) -> Figure:
     """A heat map of the points whose names begin with `prefix`, with numbers."""
-    points = [point for point in results if point.startswith(prefix)]
-    if not points:
-        raise PersoError(
-            f'No point begins with "{prefix}"; `python -m perso_lite evaluate judges` '
-            "measures such points."
-        )
-    scores = list(results[points[0]])
-    cells = [[interval(results, point, score) for point in points] for score in scores]
-    means = np.array([[cell[0] for cell in row] for row in cells])
+    points, scores, cells = _table(results, prefix)
+    means, middle = cells[..., 0], sum(ends) / 2
     figure, axis = new_figure(figsize=size, layout="constrained")
     image = axis.imshow(means, cmap="RdBu", vmin=ends[0], vmax=ends[1], aspect="auto")
-    strong = np.abs(means - np.mean(ends)) > 0.36 * (ends[1] - ends[0])
+    strong = np.abs(means - middle) > 0.36 * (ends[1] - ends[0])
     for (row, column), dark in np.ndenumerate(strong):
-        texts = [written(value) for value in cells[row][column]]
+        texts = [written(value) for value in cells[row, column]]
         _write(axis, (column, row), texts, "w" if dark else "k")
     axis.set_yticks(range(len(scores)), scores)
     names = [fill(point.removeprefix(prefix), 16) for point in points]
@@ -97,6 +90,19 @@ def _draw_table(
     axis.set_title(title)
     color_bar(image, axis).set_label(label)
     return figure
+
+
+def _table(results: Results, prefix: str) -> tuple[list[str], list[str], np.ndarray]:
+    """Points that begin with `prefix`, their scores, intervals (scores, points, 3)."""
+    points = [point for point in results if point.startswith(prefix)]
+    if not points:
+        raise PersoError(
+            f'No point begins with "{prefix}"; `python -m perso_lite evaluate judges` '
+            "measures such points."
+        )
+    scores = list(results[points[0]])
+    cells = [[interval(results, point, score) for point in points] for score in scores]
+    return points, scores, np.array(cells)
 
 
 def _write(axis: Axes, at: tuple[int, int], texts: Sequence[str], color: str) -> None:

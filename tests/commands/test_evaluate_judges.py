@@ -1,3 +1,5 @@
+from argparse import Namespace
+
 import pytest
 import torch
 from judge_helpers import untrained_judges
@@ -51,9 +53,10 @@ def means(points, metric):
     }
 
 
-def test_the_oracle_is_always_right_and_a_coin_half_the_time(judges, unseen):
+def test_the_oracle_is_always_right_and_a_coin_half_the_time(judges, unseen, tmp_path):
     torch.manual_seed(0)
-    points = measured(96, 8, 0, judges, {"oracle": oracle, "coin": coin})
+    options = Namespace(triplets=96, morphs=8, seed=0, out=tmp_path)
+    points = measured(options, judges, {"oracle": oracle, "coin": coin})
     assert [*points] == POINTS
     assert set(means(points, "oracle").values()) == {1.0}
     tossed = means(points, "coin")
@@ -61,17 +64,20 @@ def test_the_oracle_is_always_right_and_a_coin_half_the_time(judges, unseen):
     assert sum(tossed[p] for p in POINTS[6:]) / 2 == pytest.approx(0, abs=0.15)
 
 
-def test_who_sees_scenes_alone_falls_for_the_reference_scene(judges, unseen):
+def test_who_sees_scenes_alone_falls_for_the_reference_scene(judges, unseen, tmp_path):
     def scene(shown):
         return torch.tensor([s.mood for s in shown.scenes])
 
-    points = measured(12, 2, 0, judges, {"scene": scene})
+    options = Namespace(triplets=12, morphs=2, seed=0, out=tmp_path)
+    points = measured(options, judges, {"scene": scene})
     for name, share in means(points, "scene").items():
         if name.startswith("choice"):  # no difference in the right candidate's scene
             assert share == (0 if "reference" in name else 0.5)
     assert means(points, "scene")["tau: fixed scene"] == 0
+    assert measured(options, judges, {}) == points  # the parts are kept
 
 
+@pytest.mark.slow
 def test_it_is_written_as_results_and_can_be_repeated(judges, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_judges, "load_judges", lambda: judges)
     monkeypatch.setattr(judging, "local_dino", lambda: None)

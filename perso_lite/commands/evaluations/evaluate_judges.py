@@ -10,8 +10,11 @@ method matters.
 <kind>", in each the metrics, in each one list of values for each of the 16 classes.
 """
 
+import argparse
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -27,6 +30,7 @@ from perso_lite.evaluation.judging import (
     nearness,
 )
 from perso_lite.evaluation.trials import MORPHS, Trial, choice_trials, morph_trials
+from perso_lite.files.reading import read_json
 from perso_lite.files.writing import check_writable, write_atomically
 from perso_lite.world.toys import TOYS
 
@@ -74,22 +78,35 @@ def choices_of(trial: Trial, near: Tensor) -> dict[str, float]:
     return dict(zip(foils, choices(near).tolist(), strict=True))
 
 
+def tau_of(kind: str, trial: Trial, near: Tensor) -> dict[str, float]:
+    """How well a metric orders a morph, by point."""
+    return {f"tau: {kind}": kendall_tau(near, -trial.distances())}
+
+
 def measured(
-    triplets: int,
-    morphs: int,
-    seed: int,
-    judges: Judges,
-    described: Mapping[str, Description],
+    options: argparse.Namespace, judges: Judges, described: Mapping[str, Description]
 ) -> Points:
-    """All points: choices in triplets, then tau of morphs of each kind."""
-    points = judged(choice_trials(triplets, seed), judges, described, choices_of)
+    """All points: choices in triplets, then tau of morphs of each kind.
+
+    Each part is a file in `options.out`, so an interrupted run can continue.
+    """
+    count, seed = options.morphs, options.seed
+    parts = {
+        f"choices-{options.triplets}-{seed}": (
+            choice_trials(options.triplets, seed),
+            choices_of,
+        )
+    }
     for kind in MORPHS:
-        trials = morph_trials(morphs, kind, seed)
-
-        def tau(trial: Trial, near: Tensor, point: str = f"tau: {kind}"):
-            return {point: kendall_tau(near, -trial.distances())}
-
-        points |= judged(trials, judges, described, tau)
+        name = f"{kind.replace(' ', '-')}-{count}-{seed}"
+        parts[name] = (morph_trials(count, kind, seed), partial(tau_of, kind))
+    points: Points = {}
+    for name, (trials, found) in parts.items():
+        path = options.out / f"{name}.json"
+        if not os.path.exists(path):
+            part = judged(trials, judges, described, found)
+            write_atomically(path, json.dumps(part).encode())
+        points |= read_json(path, dict)
     return points
 
 
@@ -103,7 +120,5 @@ def main(argv: list[str] | None = None) -> None:
     options = p.parse_args(argv)
     check_writable(options.out / "judges.json")
     judges = load_judges()
-    numbers = (options.triplets, options.morphs, options.seed)
-    points = measured(*numbers, judges, metrics(judges))
-    text = json.dumps(points) + "\n"
+    text = json.dumps(measured(options, judges, metrics(judges))) + "\n"
     write_atomically(options.out / "judges.json", text.encode())
