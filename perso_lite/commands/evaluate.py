@@ -14,6 +14,7 @@ MEASUREMENTS = {  # the module of each measurement
     "celeb": "commands.evaluations.evaluate_celeb",
     "pairs": "commands.evaluate_pairs",
     "mix": "commands.evaluations.evaluate_mix",
+    "judges": "commands.evaluations.evaluate_judges",
     "claims": "commands.evaluations.claims",
 }
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
             "`methods` (is it the concept, and still what prompts say?), `tradeoff` "
             "(the same at many settings), `neti`, `catversion`, `textboost`, `celeb` "
             "(one method, part by part), `pairs` (two concepts in one picture), "
-            "`mix` (two concepts of two methods) or `claims` (what papers claim)."
+            "`mix` (two of two methods), `judges` (which metric tells the truth?) or "
+            "`claims` (what papers claim)."
         )
     import_quietly(MEASUREMENTS[what]).main(others)
