@@ -33,12 +33,12 @@ class TextCovariance:
     Attributes:
         inverse: C^-1, (dim, dim) float32, inverted in float64.
         text_fingerprint: of the text encoder it belongs to.
-        captions: how many it was estimated from.
+        captions: how many it was estimated from; 0: not known.
     """
 
     inverse: Tensor
     text_fingerprint: str
-    captions: int
+    captions: int = 0
 
     @property
     def fingerprint(self) -> str:
