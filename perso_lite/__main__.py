@@ -140,7 +140,7 @@ def add_converting(commands: Any) -> None:
 def add_covariance(commands: Any) -> None:
     """`covariance`."""
     text = commands.add_parser(
-        "covariance", help="prepare another base for Perfusion, once"
+        "covariance", help="Perfusion's covariance from captions of your own"
     )
     text.add_argument("captions", type=Path, help="text file, a caption a line")
     text.add_argument("--base", required=True, help="folder or hub id")

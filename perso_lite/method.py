@@ -29,6 +29,7 @@ from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
 from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError, check_whole
+from perso_lite.files.public import PublicFormat
 from perso_lite.files.tensors import write_tensors
 from perso_lite.sampling import InferenceParameter
 
@@ -59,6 +60,7 @@ class Method(nn.Module):
             attribute, too.
         SIZES: those of them that are sizes of its tensors.
         INFERENCE_PARAMETERS: by name, those that the class declares.
+        PUBLIC_FORMATS: of other tools' files that `load_method` opens.
 
     Args:
         base: the pipeline to learn on; it is used, never owned or changed.
@@ -75,6 +77,7 @@ class Method(nn.Module):
     SETTINGS: ClassVar[tuple[str, ...]] = ()
     SIZES: ClassVar[tuple[str, ...]] = ()
     INFERENCE_PARAMETERS: ClassVar[dict[str, InferenceParameter]] = {}
+    PUBLIC_FORMATS: ClassVar[tuple[PublicFormat, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -83,6 +83,15 @@ def base():
     return load_base(device="cpu")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """Nothing is looked for, or left, in the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("PERSO_LITE_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def ctrl_c_interrupts():
     """Let SIGINT interrupt, also where a shell started the tests in the background.

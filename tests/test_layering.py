@@ -15,7 +15,7 @@ import perso_lite
 LIBRARY = Path(perso_lite.__file__).parent
 # single files in an order in which each imports only what stands before it
 GROUND = ["errors", "files", "files.writing", "files.reading", "files.tensors"]
-GROUND += ["files.pictures", "_lazy"]
+GROUND += ["files.public", "files.pictures", "_lazy"]
 CONDITIONING = [
     "conditioning.restored",
     "conditioning.neutral_captions",

@@ -113,12 +113,14 @@ ROWS = {
             "initializer_token": "cat", "key_locking": "global", "learning_rate": 0.1,
             "embedding_learning_rate": 0.2, "training_beta": 0.5, "training_tau": 0.3,
             "beta": 0.5, "tau": 0.2, "decay": 0.9, "masked_loss": False,
+            "target_positions": 24, "covariance_in_file": True,
         },
         refused=(
             ({"beta": -0.1}, "beta is -0.1"), ({"beta": NAN}, "beta is nan"),
             ({"tau": 0}, "tau is 0"), ({"tau": float("inf")}, "tau is inf"),
             ({"training_beta": 1.1}, "beta is 1.1"), ({"training_tau": 0}, "tau is 0"),
             ({"decay": 1.0}, "decay is 1.0"),
+            ({"target_positions": -1}, "target_positions is -1"),
             ({"key_locking": "lokal"}, '"lokal", but .* local or global'),
         ),
         drawing={

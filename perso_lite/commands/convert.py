@@ -5,9 +5,9 @@ from pathlib import Path
 
 from perso_lite.base import load_base
 from perso_lite.errors import PersoError
+from perso_lite.files.tensors import is_ours
 from perso_lite.files.writing import check_writable
-from perso_lite.methods import METHODS
-from perso_lite.methods.baselines.public_files import reader_of
+from perso_lite.methods import load_method, reader_of
 
 
 def convert(
@@ -21,12 +21,11 @@ def convert(
     """Recognize a file by its content, read it onto the base, and write our own.
 
     Args:
-        file: a learned word, a LoRA, or Custom Diffusion's weights; or their folder; or
-            TextBoost's folder.
+        file: of one of the formats in `methods/README.md`, or the folder that holds it.
         class_word: the everyday word for the concept.
         out: the file to write.
-        placeholder_token: default: the word in the file, or for a LoRA the name of
-            `out`.
+        placeholder_token: default: the word in the file, or if it names none the
+            name of `out`.
         base: folder or hub id; default: the shipped base.
         of_one_format: other keyword arguments of its reader, or None.
 
@@ -34,29 +33,27 @@ def convert(
         PersoError: the file is of another kind or of another base, its reader has no
             such argument, or `out` cannot be written.
     """
-    reader = reader_of(file)
-    if reader is None:
+    if is_ours(file):
         raise PersoError(
-            f"{file} is none of the files that are converted: a learned word, a LoRA, "
-            "or Custom Diffusion's weights, of other tools, and no folder of "
-            "TextBoost's. Files of perso_lite are read as they are."
+            f"{file} was written by perso_lite: it is read as it is, and need not be "
+            "converted. Give a file of another tool."
         )
     if out.resolve() == file.resolve():
         raise PersoError(f"--out {out} is the file to convert; give another name.")
     check_writable(out)
-    kind, _, function = reader.partition(".")
-    (read,) = (getattr(m, function) for m in METHODS.values() if m.__name__ == kind)
+    kind, found = reader_of(file)
+    read = inspect.signature(getattr(kind, found.reader)).parameters
     chosen = {name: value for name, value in of_one_format.items() if value is not None}
-    for name in chosen.keys() - inspect.signature(read).parameters.keys():
+    for name in chosen.keys() - read.keys():
         raise PersoError(
-            f"--{name.replace('_', '-')} is not for this file, which {reader} reads; "
+            f"--{name.replace('_', '-')} is not for this file, which is {found.title}; "
             "leave the option out."
         )
-    if kind == "DreamBoothLoRA" and placeholder_token is None:
-        placeholder_token = f"<{'-'.join(out.stem.lower().split())}>"
-    if placeholder_token is not None:
-        chosen["placeholder_token"] = placeholder_token
-    method = read(file, load_base(base), class_word, **chosen)
+    if placeholder_token is None and read["placeholder_token"].default is not None:
+        placeholder_token = f"<{'-'.join(out.stem.lower().split())}>"  # it has no name
+    method = load_method(
+        file, load_base(base), placeholder_token, class_word=class_word, **chosen
+    )
     method.save(out)
     print(
         f"{file} is a concept of {method.name} now: {out}, "

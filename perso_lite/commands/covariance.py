@@ -1,4 +1,4 @@
-"""python -m perso_lite covariance: prepare another base for Perfusion, once."""
+"""python -m perso_lite covariance: Perfusion's covariance from captions of your own."""
 
 from pathlib import Path
 

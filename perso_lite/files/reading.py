@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +78,44 @@ def read_json(path: str | Path, kind: type) -> Any:
     return parse_json(read_text(path), kind, path)
 
 
-def read_pickled(path: str | Path) -> Any:
+class StandIn:
+    """In place of an object of another library: its attributes, and no code of it."""
+
+
+def attributes_of(content: object) -> dict[str, Any]:
+    """What a stand-in was pickled with; of a module, its parameters by name, too.
+
+    Of a dictionary, that itself; of anything else, nothing.
+    """
+    if isinstance(content, dict):
+        return content
+    if not isinstance(content, StandIn):
+        return {}
+    parameters = vars(content).get("_parameters")
+    return vars(content) | (parameters if isinstance(parameters, dict) else {})
+
+
+def read_pickled(path: str | Path, stand_ins: Iterable[str] = ()) -> Any:
     """Read a `.bin` or `.pt` file of plain tensors, as public libraries give them out.
 
     Only tensors, numbers, strings and containers of them are read (PyTorch's
     `weights_only`): code in such a file is never run.
 
+    Args:
+        path: the file.
+        stand_ins: full names of classes whose objects it may hold, too. They become
+            `StandIn`s; nothing of those classes is imported or called.
+
     Raises:
         PersoError: there is no such file, or it holds anything else.
     """
     path = existing_file(path)
+    allowed = [(StandIn, name) for name in stand_ins]
     try:
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # of pickles; what follows says more
+        with (
+            warnings.catch_warnings(action="ignore"),  # of pickles; below says more
+            torch.serialization.safe_globals(allowed),
+        ):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:  # whatever a damaged or hostile file may cause
         raise PersoError(

@@ -7,6 +7,7 @@ read. Nothing is ever unpickled.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -77,6 +78,25 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             "probably cut short while being copied. Copy it again or train the concept "
             "again."
         ) from reason
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a file says that perso_lite wrote it, or cannot be read to its header.
+
+    Only the header is read.
+    """
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > os.path.getsize(path):
+            return Path(path).suffix == ".safetensors"  # cut short, or no such file
+        header = file.read(length)
+    try:
+        written = json.loads(header).get("__metadata__") or {}
+        return any(key.startswith("perso_lite.") for key in written)
+    except (ValueError, AttributeError, RecursionError):
+        return Path(path).suffix == ".safetensors"
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

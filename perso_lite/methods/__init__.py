@@ -1,5 +1,7 @@
 """The methods by name, and the reader of the files they save."""
 
+import inspect
+import warnings
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,12 @@ from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
 from perso_lite.errors import PersoError, shortened
+from perso_lite.files.public import PublicFormat, format_of
 from perso_lite.files.reading import parse_json
-from perso_lite.files.tensors import check_numbers, read_tensors
+from perso_lite.files.tensors import check_numbers, is_ours, read_tensors
 from perso_lite.method import FORMAT_VERSION, Method
 from perso_lite.methods.baselines.custom_diffusion import CustomDiffusion
 from perso_lite.methods.baselines.dreambooth_lora import DreamBoothLoRA
-from perso_lite.methods.baselines.public_files import reader_of
 from perso_lite.methods.catversion.catversion import CatVersion
 from perso_lite.methods.celeb_basis.celeb_basis import CelebBasis
 from perso_lite.methods.perfusion.perfusion import Perfusion
@@ -45,6 +47,7 @@ HEADER_KEYS = tuple(
                 "base_fingerprint", "settings", "training")
 )  # fmt: skip
 ALIASES = {"xti": "extended_textual_inversion"}  # the usual name of the paper's method
+USUAL_WORDS = ("object", "thing", "person")  # for whatever a base has no other word
 
 
 def method_named(name: str) -> type[Method]:
@@ -66,27 +69,32 @@ def load_method(
     base: StableDiffusionPipeline,
     placeholder_token: str | None = None,
     transfer: bool = False,
+    class_word: str | None = None,
+    **of_one_format: Any,
 ) -> Method:
     """Read a concept file onto the base it was trained on, or onto a relative of it.
 
     Args:
-        path: a file of `Method.save`, or a checkpoint of `fit`.
+        path: a file of `Method.save`, or a checkpoint of `fit`; or what another tool
+            wrote (the table in `methods/README.md`), known by what it holds.
         base: the pipeline to attach it to later.
         placeholder_token: another name for the concept, for example when two files
             use the same; default: the name in the file.
         transfer: open it although `base` is another one, of the same architecture:
             what was learned is used there as it is. How well that works depends on how
             near the two are, for example a base and what was fine-tuned from it.
+        class_word: the everyday word of another tool's concept; default: what its file
+            says, or, with a warning, "object".
+        of_one_format: other keyword arguments of that file's reader, for example
+            `identifier_token`.
 
     Raises:
-        PersoError: unreadable, altered, of an unknown method or version, of another
-            base, or, with `transfer`, of another architecture.
+        PersoError: unreadable, altered, of no known kind, of an unknown method or
+            version, of another base, or, with `transfer`, of another architecture.
     """
-    try:
-        tensors, header = read_tensors(path)
-    except PersoError:
-        refuse_public_file(path)
-        raise
+    if not is_ours(path):
+        return load_public(path, base, placeholder_token, class_word, **of_one_format)
+    tensors, header = read_tensors(path)
     missing = [key for key in HEADER_KEYS if key not in header]
     if missing:
         raise PersoError(
@@ -118,19 +126,65 @@ def load_method(
     return method.to(base.device)
 
 
-def refuse_public_file(path: str | Path) -> None:
-    """Say who reads a file or folder of another tool; of others, say nothing.
+def reader_of(path: str | Path) -> tuple[type[Method], PublicFormat]:
+    """Which method reads a file or folder of another tool, and as what.
 
     Raises:
-        PersoError: it is a LoRA, a learned word, Custom Diffusion's weights, or a
-            folder of TextBoost's.
+        PersoError: none does, or it cannot be read without running code.
     """
-    reader = reader_of(path)
-    if reader is not None:
+    # the plainest formats come last: a folder of LoRA may hold a word, too
+    kinds = [(kind, each) for kind in METHODS.values() for each in kind.PUBLIC_FORMATS]
+    kinds.reverse()
+    found = format_of(path, [each for _, each in kinds])
+    if found is None:
+        known = ", ".join(each.title for _, each in kinds)
         raise PersoError(
-            f"{path} was written by another tool. Read it with {reader}, or convert it "
-            "once: python -m perso_lite convert FILE --class-word ... --out ..."
+            f"{path} is of no known kind. What is read: files of perso_lite, and of "
+            f"other tools {known}."
         )
+    return next((kind, each) for kind, each in kinds if each is found)
+
+
+def load_public(
+    path: str | Path,
+    base: StableDiffusionPipeline,
+    placeholder_token: str | None = None,
+    class_word: str | None = None,
+    **of_one_format: Any,
+) -> Method:
+    """Read a concept that another tool wrote; see `load_method`.
+
+    Raises:
+        PersoError: the file is of no known kind or of another base, or its reader has
+            no such argument.
+    """
+    kind, found = reader_of(path)
+    read = getattr(kind, found.reader)
+    known = inspect.signature(read).parameters
+    for name in of_one_format.keys() - known.keys():
+        raise PersoError(
+            f"{name} is not for {path}, which {kind.__name__}.{found.reader} reads; "
+            "leave it out."
+        )
+    if class_word is None and known["class_word"].default is inspect.Parameter.empty:
+        class_word = _usual_word(path, base)
+    given = {"class_word": class_word, "placeholder_token": placeholder_token}
+    given = {name: value for name, value in given.items() if value is not None}
+    return read(path, base, **given, **of_one_format)
+
+
+def _usual_word(path: str | Path, base: StableDiffusionPipeline) -> str:
+    """A class word for a file that says none, with a warning."""
+    known = (w for w in USUAL_WORDS if len(base.tokenizer.tokenize(w)) == 1)
+    word, said = next(known, None), f"{path} does not say the class word of its concept"
+    if word is None:
+        raise PersoError(f'{said}: give it, for example class_word="teddy".')
+    warnings.warn(
+        f'{said}; it is taken to be "{word}". If that is not what its captions said, '
+        'give it: class_word="teddy", for example.',
+        stacklevel=4,
+    )
+    return word
 
 
 def _entries(header: dict[str, str], name: str, path: str | Path) -> dict[str, Any]:

@@ -28,10 +28,21 @@ from torch import Tensor, nn
 
 from perso_lite.conditioning.words import noun_of, vector_of
 from perso_lite.errors import PersoError
-from perso_lite.files.reading import read_pickled
-from perso_lite.files.tensors import check_numbers, read_safetensors
+from perso_lite.files.public import WORD_FILES, PublicFormat, names_in, read_content
+from perso_lite.files.reading import attributes_of
+from perso_lite.files.tensors import check_numbers
 from perso_lite.files.writing import write_atomically
 from perso_lite.method import Method
+
+PARAMETERS = "torch.nn.modules.container.ParameterDict"  # in the authors' own files
+
+
+def is_word(content: Any) -> bool:
+    """Whether a file holds one tensor under the name of a word, or a web UI's word."""
+    if "string_to_param" in names_in(content):
+        return True
+    (value,) = content.values() if len(names_in(content)) == 1 else [None]
+    return isinstance(value, Tensor) and value.ndim <= 2
 
 
 class TextualInversion(Method):
@@ -56,6 +67,16 @@ class TextualInversion(Method):
     name: ClassVar[str] = "textual_inversion"
     SETTINGS = ("num_vectors", "initializer_token", "learning_rate")
     SIZES = ("num_vectors",)
+    PUBLIC_FORMATS = (
+        PublicFormat(
+            "a learned word",
+            is_word,
+            reader="from_learned_embeds",
+            writer="to_learned_embeds",
+            in_folder=WORD_FILES,
+            stand_ins=(PARAMETERS,),
+        ),
+    )
 
     def __init__(
         self,
@@ -127,7 +148,7 @@ class TextualInversion(Method):
         """Read a word that was learned elsewhere.
 
         `learned_embeds` as `.safetensors` or `.bin`, made here or by diffusers' script,
-        or a `.pt` of AUTOMATIC1111's web UI (plain tensors only).
+        or a `.pt` of AUTOMATIC1111's web UI or of the authors.
 
         Args:
             path: the file, or the folder that holds it.
@@ -156,12 +177,13 @@ class TextualInversion(Method):
 
 def _one_word(path: Path) -> tuple[str, Tensor]:
     """The name and the vectors (count, dim) or (dim,) of the word in a file."""
-    pickled = path.suffix in (".bin", ".pt")
-    content = read_pickled(path) if pickled else read_safetensors(path)[0]
+    content, _ = read_content(path, [PARAMETERS])
     words = content if isinstance(content, dict) else {}
-    if isinstance(words.get("string_to_param"), dict):  # of the web UI
+    if "string_to_param" in words:  # of the web UI, or of the authors
         named = re.sub(r"[\s<>]", "", str(words.get("name") or path.stem)).lower()
-        words = {f"<{named}>": v for v in words["string_to_param"].values()}
+        found = attributes_of(words["string_to_param"]).values()
+        vectors = [value for value in found if isinstance(value, Tensor)]
+        words = {f"<{named}>": vectors[0]} if len(vectors) == 1 else {}
     name, vectors = next(iter(words.items()), (None, None))
     if len(words) != 1 or not isinstance(vectors, Tensor) or vectors.ndim > 2:
         raise PersoError(

@@ -71,7 +71,6 @@ REFUSED = {
         "--initializer-token snow",
         "class word",
     ),
-    "Perfusion, unprepared base": (f"{LEARN} --method perfusion", "covariance"),
     "placeholder bare": (f"{LEARN} --placeholder-token toy", "angle brackets"),
     "placeholder with a blank": (f"{LEARN} --placeholder-token '<a b>'", "blank"),
     "placeholder empty": (f"{LEARN} --placeholder-token ''", "angle brackets"),

@@ -59,22 +59,19 @@ def public_custom(base, folder):
 
 
 WEIRD = ("--identifier-token", "weird")
-FORMATS = {  # maker, options, method, its word, who reads it
-    "word": (public_word, (), "textual_inversion", "<cat-toy>", "from_learned_embeds"),
-    "pt": (web_ui_word, (), "textual_inversion", "<cat-toy>", "from_learned_embeds"),
-    "lora": (public_lora, WEIRD, "dreambooth_lora", "<my-toy>", "from_lora_weights"),
-    "kohya": (public_kohya, WEIRD, "dreambooth_lora", "<my-toy>", "from_lora_weights"),
-    "custom": (public_custom, (), "custom_diffusion", "<cat-toy>",
-               "from_custom_diffusion_weights"),
-}  # fmt: skip
+FORMATS = {  # maker, options, method, its word
+    "word": (public_word, (), "textual_inversion", "<cat-toy>"),
+    "pt": (web_ui_word, (), "textual_inversion", "<cat-toy>"),
+    "lora": (public_lora, WEIRD, "dreambooth_lora", "<my-toy>"),
+    "kohya": (public_kohya, WEIRD, "dreambooth_lora", "<my-toy>"),
+    "custom": (public_custom, (), "custom_diffusion", "<cat-toy>"),
+}
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_is_recognized_and_converted(convert, tiny, tmp_path, capsys, name):
-    maker, options, method_name, token, reader = FORMATS[name]
+    maker, options, method_name, token = FORMATS[name]
     path = maker(tiny, tmp_path)
-    with pytest.raises(PersoError, match=rf"another tool\. Read it with \w+.{reader}"):
-        load_method(path, tiny)
     code, out = convert(path, *options)
     assert code == 0
     method = load_method(out, tiny)
@@ -86,8 +83,6 @@ def test_each_format_is_recognized_and_converted(convert, tiny, tmp_path, capsys
 @pytest.mark.parametrize("maker", [public_lora, public_custom])
 def test_a_folder_is_recognized_by_its_weights(convert, tiny, tmp_path, maker):
     folder = maker(tiny, tmp_path).parent
-    with pytest.raises(PersoError, match="Read it with"):
-        load_method(folder, tiny)
     options = WEIRD if maker is public_lora else ()
     code, out = convert(folder, *options, "--placeholder-token", "<tom>")
     assert code == 0
@@ -104,8 +99,6 @@ def released_textboost(encoder, folder):
 
 def test_a_folder_of_textboost_is_converted(convert, tiny, own_tiny, tmp_path, capsys):
     folder = released_textboost(own_tiny.text_encoder, tmp_path / "textboost")
-    with pytest.raises(PersoError, match=r"Read it with TextBoost\.from"):
-        load_method(folder, tiny)
     code, out = convert(folder)
     assert code == 0
     method = load_method(out, tiny)
@@ -142,15 +135,15 @@ def test_other_files_end_in_a_sentence_and_write_nothing(
     listed = tmp_path / "list.pt"
     torch.save([1], listed)
     for path, said in (
-        (ours, "none of the files"),
-        (other, "none of the files"),
-        (nothing, "none of the files"),
-        (listed, "none of the files"),
+        (ours, "was written by perso_lite"),
+        (other, "of no known kind"),
+        (nothing, "of no known kind"),
+        (listed, "of no known kind"),
         (text, "more than plain tensors"),
         (nan, "not finite"),
         (wide, "another base"),
         (tmp_path / "absent", "There is no file"),
-        (tmp_path, "There is no file"),
+        (tmp_path, "of no known kind"),
     ):
         code, out = convert(path)
         error = capsys.readouterr().err

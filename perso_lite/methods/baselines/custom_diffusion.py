@@ -39,6 +39,7 @@ from perso_lite.methods.baselines.class_prior import (
     rare_and_class_vectors,
 )
 from perso_lite.methods.baselines.custom_diffusion_files import (
+    CUSTOM_DIFFUSION_FORMAT,
     read_deltas,
     read_word,
     write_weights,
@@ -70,6 +71,7 @@ class CustomDiffusion(ClassPreserving):
 
     name: ClassVar[str] = "custom_diffusion"
     SETTINGS = ("initializer_token", "learning_rate")
+    PUBLIC_FORMATS = (CUSTOM_DIFFUSION_FORMAT,)
 
     def __init__(
         self,

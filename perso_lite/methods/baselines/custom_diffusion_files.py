@@ -18,12 +18,22 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError
-from perso_lite.files.tensors import check_numbers
-from perso_lite.files.writing import write_atomically
-from perso_lite.methods.baselines.public_files import (
+from perso_lite.files.public import (
     CUSTOM_DIFFUSION_FILES,
+    PublicFormat,
+    names_in,
     read_public_tensors,
     weights_file,
+)
+from perso_lite.files.tensors import check_numbers
+from perso_lite.files.writing import write_atomically
+
+CUSTOM_DIFFUSION_FORMAT = PublicFormat(
+    "Custom Diffusion's weights",
+    lambda content: any("_custom_diffusion." in name for name in names_in(content)),
+    reader="from_custom_diffusion_weights",
+    writer="to_custom_diffusion_weights",
+    in_folder=CUSTOM_DIFFUSION_FILES,
 )
 
 

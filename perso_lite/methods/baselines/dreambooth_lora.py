@@ -35,6 +35,7 @@ from perso_lite.methods.baselines.class_prior import (
     rare_and_class_vectors,
 )
 from perso_lite.methods.baselines.lora_files import (
+    LORA_FORMAT,
     by_network,
     file_to_write,
     read_lora,
@@ -108,6 +109,7 @@ class DreamBoothLoRA(ClassPreserving):
     name: ClassVar[str] = "dreambooth_lora"
     SETTINGS = ("identifier_token", "rank", "learning_rate", "layer_ranks")
     SIZES = ("rank", "layer_ranks")
+    PUBLIC_FORMATS = (LORA_FORMAT,)
     lora_scale = InferenceParameter(
         "s, how much of what was learned is drawn; not saved (default 1)", _set_scale
     )

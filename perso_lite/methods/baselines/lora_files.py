@@ -29,13 +29,23 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
 from perso_lite.errors import PersoError, check_whole
-from perso_lite.files.tensors import check_numbers
-from perso_lite.methods.baselines.public_files import (
+from perso_lite.files.public import (
     LORA_FILES,
+    PublicFormat,
+    names_in,
     read_public_tensors,
     weights_file,
 )
+from perso_lite.files.tensors import check_numbers
 
+PARTS = (".lora_A.", ".lora_down.", ".lora.down.", "_lora.down.", "_layer.down.")
+LORA_FORMAT = PublicFormat(
+    "a LoRA",
+    lambda content: any(part in name for name in names_in(content) for part in PARTS),
+    reader="from_lora_weights",
+    writer="to_lora_weights",
+    in_folder=LORA_FILES,
+)
 NETWORKS = ("unet", "text_encoder")
 Matrices = tuple[Tensor, Tensor]  # A (r, in) and B (out, r); of convolutions longer
 

@@ -39,7 +39,7 @@ from perso_lite.methods.catversion.prefix import (
     last_layers,
     self_attention_layers,
 )
-from perso_lite.methods.catversion.released import released_prefix
+from perso_lite.methods.catversion.released import ADAPTER_FORMAT, released_prefix
 from perso_lite.sampling import InferenceParameter
 
 CAPTIONS = ("word", "templates", "empty")
@@ -99,6 +99,7 @@ class CatVersion(Method):
         "clean_unconditional", "trained", "init_std", "learning_rate", "seed",
     )  # fmt: skip
     SIZES = ("prefix_length",)
+    PUBLIC_FORMATS = (ADAPTER_FORMAT,)
     prefix_logit_bias = InferenceParameter(
         "b, how strongly the prefix is attended to; -inf for the base", _check_bias
     )

@@ -1,15 +1,33 @@
 """The files that the authors of CatVersion released."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from perso_lite.errors import PersoError
+from perso_lite.files.public import PublicFormat, names_in
 from perso_lite.files.reading import read_pickled
 from perso_lite.files.tensors import check_numbers
 
 FILE = "pytorch_adapter.bin"
+
+
+def is_adapter(content: Any) -> bool:
+    """Whether a file holds one vector again and again, for layers that it names."""
+    entries = list(content.values()) if isinstance(content, dict) else []
+    if not any(".layers." in name for name in names_in(content)):
+        return False
+    if len(entries) < 2 or not all(isinstance(each, Tensor) for each in entries):
+        return False
+    first, *others = (entry.flatten() for entry in entries)
+    return all(torch.equal(first, other) for other in others)
+
+
+ADAPTER_FORMAT = PublicFormat(
+    "CatVersion's adapter", is_adapter, reader="from_released", in_folder=(FILE,)
+)
 
 
 def released_prefix(path: str | Path) -> Tensor:

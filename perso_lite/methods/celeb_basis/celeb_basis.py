@@ -44,7 +44,10 @@ from perso_lite.methods.celeb_basis.photo import (
     captions_of_kind,
     check_caption,
 )
-from perso_lite.methods.celeb_basis.released import released_coefficients
+from perso_lite.methods.celeb_basis.released import (
+    COEFFICIENTS_FORMAT,
+    released_coefficients,
+)
 from perso_lite.methods.celeb_basis.word_in_basis import WordInBasis
 
 # of the released code; beside them, a basis made `as_released` and 400 steps of 2
@@ -104,6 +107,7 @@ class CelebBasis(WordInBasis):
         "num_components", "source", "initializer_name", "training_radius", "radius",
         "caption", "canvas_views", "decay", "check_face", "learning_rate", "seed",
     )  # fmt: skip
+    PUBLIC_FORMATS = (COEFFICIENTS_FORMAT,)
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ file of their own. Neither holds the basis.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from perso_lite.base import text_fingerprint
 from perso_lite.errors import PersoError, check_whole
+from perso_lite.files.public import PublicFormat, names_in
 from perso_lite.files.reading import read_pickled
 from perso_lite.files.tensors import check_numbers
 from perso_lite.methods.celeb_basis.basis import NameBasis
@@ -20,6 +22,17 @@ from perso_lite.methods.celeb_basis.names import SLOTS
 
 KEY = "id_coefficients"
 LONGEST = 5.0  # trained ones have about length 1, noise the square root of p (ours)
+
+
+def is_people(content: Any) -> bool:
+    """Whether a file holds the coefficients of ten people, or of one."""
+    one = isinstance(content, Tensor) and content.ndim == 3
+    return KEY in names_in(content) or (one and content.shape[:2] == (2, 1))
+
+
+COEFFICIENTS_FORMAT = PublicFormat(
+    "Celeb Basis's coefficients", is_people, reader="from_released"
+)
 
 
 def released_coefficients(path: str | Path, person: int = 0) -> Tensor:

@@ -50,7 +50,10 @@ class GatedConcept(Protocol):
     keys_of_class: bool  # global key locking
 
     def targets(self, kind: str) -> Tensor:
-        """o* of all layers in one vector, (sum of widths,)."""
+        """o* of all layers in one vector, (sum of widths,).
+
+        Or one for each position of a text, (positions, sum of widths).
+        """
 
 
 Split = tuple[Tensor, Tensor | None, list[GatedConcept]]  # rest, gates, whose gates
@@ -84,9 +87,9 @@ class JointEdit:
                 i* points where another concept's does.
         """
         width = sum(module.out_features for module, _ in self._projections("to_v"))
-        if concept.targets("to_v").shape != (width,):
+        if concept.targets("to_v").shape[-1] != width:
             raise PersoError(
-                f"{concept.placeholder_token} has {len(concept.targets('to_v'))} "
+                f"{concept.placeholder_token} has {concept.targets('to_v').shape[-1]} "
                 f"values, but the layers of this U-Net take {width}: it was learned on "
                 "another architecture. Attach it to the kind of base it was made for."
             )
@@ -148,8 +151,15 @@ class JointEdit:
         _, gates, concepts = self._split.pop(kind)
         if gates is None:
             return output
-        targets = torch.stack([concept.targets(kind)[part] for concept in concepts])
-        return output + (gates @ targets.to(gates)).to(output)
+        targets = [concept.targets(kind)[..., part].to(gates) for concept in concepts]
+        if all(target.ndim == 1 for target in targets):
+            return output + (gates @ torch.stack(targets)).to(output)
+        for gate, target, concept in zip(
+            gates.unbind(-1), targets, concepts, strict=True
+        ):
+            _check_positions(concept, target, output.shape[1])
+            output = output + (gate[..., None] * target).to(output)
+        return output
 
     def _split_of(self, kind: str, states: Tensor) -> Split:
         """What is left of text states (batch, tokens, dim), and the gates."""
@@ -170,6 +180,16 @@ class JointEdit:
             numbers = (number.to(plain) for number in (inputs, inverse, beta, tau))
             rest, gates = EDITS[self.edit](plain, *numbers)
         return rest.to(states.dtype), gates, concepts
+
+
+def _check_positions(concept: GatedConcept, target: Tensor, tokens: int) -> None:
+    """Refuse texts of another length than the concept has an o* for each position."""
+    if target.ndim == 2 and len(target) != tokens:
+        raise PersoError(
+            f"{concept.placeholder_token} has values for {len(target)} positions of a "
+            f"text, but this one has {tokens}: draw it with prompts of one length, on "
+            "the base it was learned on."
+        )
 
 
 def _check_apart(one: GatedConcept, other: GatedConcept) -> None:

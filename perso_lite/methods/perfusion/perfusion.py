@@ -16,22 +16,27 @@ where s_m is the share of i* in text state e_m and e'_m what is left without it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from perso_lite.base import base_name
-from perso_lite.conditioning.cross_attention import cross_attention_layers
-from perso_lite.conditioning.neutral_captions import TEMPLATES
-from perso_lite.conditioning.words import encode_prompts, noun_of, vector_of
-from perso_lite.errors import PersoError
+from perso_lite.base import base_name, text_fingerprint
+from perso_lite.conditioning.words import noun_of, vector_of
+from perso_lite.errors import PersoError, check_whole
 from perso_lite.method import Method
 from perso_lite.methods.perfusion.covariance import TextCovariance, covariance_of
 from perso_lite.methods.perfusion.joint_edit import joined_edit
 from perso_lite.methods.perfusion.rank_one import check_gate
+from perso_lite.methods.perfusion.released import (
+    CHECKPOINT_FORMAT,
+    RELEASED_SETTINGS,
+    read_released_checkpoint,
+)
+from perso_lite.methods.perfusion.start import projected_text, state_in_sentences
 from perso_lite.sampling import InferenceParameter
 
 COVARIANCE_KEY = "perso_lite.covariance_fingerprint"  # in the header of files
@@ -61,6 +66,10 @@ class Perfusion(Method):
         tau: the temperature for drawing (as reported: 0.15).
         decay: of the moving average i* (as reported: 0.99).
         masked_loss: whether the loss is weighted with the masks (paper: yes).
+        target_positions: of texts, if each position has an o* of its own (as in the
+            files of a re-implementation); None: one for all (paper).
+        covariance_in_file: whether a file holds C^-1, too (the re-implementation's do);
+            if not, it is that kept for the base.
         covariance: C^-1 of the base's text encoder; default: `covariance_of(base)`.
             `save` one of your own, or files made with it cannot be read later.
 
@@ -74,7 +83,10 @@ class Perfusion(Method):
     SETTINGS = (
         "initializer_token", "key_locking", "learning_rate", "embedding_learning_rate",
         "training_beta", "training_tau", "beta", "tau", "decay", "masked_loss",
+        "target_positions", "covariance_in_file",
     )  # fmt: skip
+    SIZES = ("target_positions",)
+    PUBLIC_FORMATS = (CHECKPOINT_FORMAT,)
 
     def __init__(
         self,
@@ -91,6 +103,8 @@ class Perfusion(Method):
         tau: float = 0.15,
         decay: float = 0.99,
         masked_loss: bool = True,
+        target_positions: int | None = None,
+        covariance_in_file: bool = False,
         covariance: TextCovariance | None = None,
     ):
         super().__init__(base, class_word, placeholder_token)
@@ -107,12 +121,18 @@ class Perfusion(Method):
                 f"decay is {decay}, but it is the part of i* that a step leaves: from "
                 "0 to less than 1, for example 0.99."
             )
-        self.covariance = (covariance or covariance_of(base)).checked(base)
-        inverse = self.covariance.inverse.to(base.device)  # (dim, dim)
-        self.register_buffer("inverse_covariance", inverse, persistent=False)
+        check_whole("target_positions", target_positions or 1, 1)
+        self.target_positions = target_positions
+        self.covariance_in_file = covariance_in_file
 
         # v*, the word's own vector, starts as the class word's.
         start = vector_of(base, self.initializer_token)[None]
+        if covariance is None and covariance_in_file:  # load_method fills it in
+            nothing = torch.eye(start.shape[1])
+            covariance = TextCovariance(nothing, text_fingerprint(base))
+        self._covariance = (covariance or covariance_of(base)).checked(base)
+        inverse = self._covariance.inverse.to(base.device)  # (dim, dim)
+        self.register_buffer("inverse_covariance", inverse, covariance_in_file)
         self.embedding = nn.Parameter(start)  # (1, dim)
         # i*: the text state that the gate looks for; it follows the word as it learns.
         class_state = state_in_sentences(base, self.initializer_token)  # (dim,)
@@ -122,6 +142,8 @@ class Perfusion(Method):
         keys, values = (
             projected_text(base.unet, class_state, kind) for kind in ("to_k", "to_v")
         )
+        if target_positions:
+            keys, values = (o.repeat(target_positions, 1) for o in (keys, values))
         self.target_keys = nn.Parameter(keys, requires_grad=self.trained_keys)
         self.target_values = nn.Parameter(values)  # (sum of the layers' widths,)
 
@@ -191,8 +213,19 @@ class Perfusion(Method):
 
     key_locking = InferenceParameter("what the keys are made of", _check_key_locking)
 
+    @property
+    def covariance(self) -> TextCovariance:
+        """C^-1, with what is known of it."""
+        if not self.covariance_in_file:
+            return self._covariance
+        return replace(self._covariance, inverse=self.inverse_covariance.cpu())
+
     def targets(self, kind: str) -> Tensor:
-        """o* of all layers in one vector, for "to_k" or "to_v"."""
+        """o* of all layers in one vector, or one for each position, see `GatedConcept`.
+
+        Args:
+            kind: "to_k" or "to_v".
+        """
         return self.target_keys if kind == "to_k" else self.target_values
 
     @property
@@ -233,26 +266,30 @@ class Perfusion(Method):
                 "elsewhere. Put the former back, or train the concept again."
             )
 
+    @classmethod
+    def from_released(
+        cls,
+        path: str | Path,
+        base: StableDiffusionPipeline,
+        class_word: str,
+        placeholder_token: str = "<toy>",
+    ) -> "Perfusion":
+        """Read a checkpoint of the re-implementation (see `released.py`).
 
-# -- where it starts -------------------------------------------------------------------
+        Args:
+            path: the file; it holds C^-1, too, and so will ours.
+            base: the pipeline it was learned on (the format cannot tell).
+            class_word: the everyday word, which the format leaves out.
+            placeholder_token: a name for the concept, which is "*" there.
 
-
-@torch.no_grad()
-def state_in_sentences(base: StableDiffusionPipeline, word: str) -> Tensor:
-    """A word's text state on average over the neutral captions, (dim,)."""
-    states = encode_prompts(base, [template.format(word) for template in TEMPLATES])
-    until_word = [template.split("{}")[0] + word for template in TEMPLATES]
-    ends = [len(base.tokenizer(text).input_ids) - 2 for text in until_word]
-    return states[range(len(ends)), ends].float().mean(0)
-
-
-@torch.no_grad()
-def projected_text(unet: UNet2DConditionModel, state: Tensor, kind: str) -> Tensor:
-    """What the layers' "to_k" or "to_v" make of a text state (dim,), in one vector.
-
-    Returns:
-        (sum of the layers' widths,), layer after layer.
-    """
-    layers = cross_attention_layers(unet)
-    modules = [getattr(unet.get_submodule(layer.name), kind) for layer in layers]
-    return torch.cat([module.weight.float() @ state for module in modules])
+        Raises:
+            PersoError: not such a file, or of another base.
+        """
+        found = read_released_checkpoint(path, base)
+        covariance = TextCovariance(found["inverse_covariance"], text_fingerprint(base))
+        word = class_word, placeholder_token
+        positions = len(found["target_values"])
+        options = {"target_positions": positions, "covariance": covariance}
+        method = cls(base, *word, **options, **RELEASED_SETTINGS)
+        method.load_state_dict(found)
+        return method

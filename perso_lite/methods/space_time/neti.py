@@ -20,6 +20,7 @@ the first ones learn what matters most; for drawing, k is chosen: `truncation_id
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -30,6 +31,7 @@ from torch.nn import functional as F
 from perso_lite.conditioning.words import noun_of, vector_of
 from perso_lite.errors import PersoError
 from perso_lite.methods.space_time.mapper import HIDDEN, SpaceTimeMapper
+from perso_lite.methods.space_time.released import MAPPER_FORMAT, read_released_mapper
 from perso_lite.methods.space_time.word import SpaceTimeWord
 from perso_lite.sampling import InferenceParameter
 
@@ -71,6 +73,7 @@ class NeTI(SpaceTimeWord):
         "seed", "over_time", "over_layers", "nested_dropout", "positional_encoding",
         "start_at_class", "learning_rate",
     )  # fmt: skip
+    PUBLIC_FORMATS = (MAPPER_FORMAT,)
 
     def __init__(
         self,
@@ -186,6 +189,41 @@ class NeTI(SpaceTimeWord):
                 f'norm_mode is "{value}"; choose from {", ".join(NORM_MODES)}.'
             )
         self._norm_mode = value
+
+    @classmethod
+    def from_released(
+        cls,
+        path: str | Path,
+        base: StableDiffusionPipeline,
+        class_word: str | None = None,
+        placeholder_token: str | None = None,
+    ) -> "NeTI":
+        """Read a `mapper-steps-250.pt` of the released code.
+
+        Args:
+            path: the file, or the folder that holds it.
+            base: the pipeline it was learned on, Stable Diffusion 1.4.
+            class_word: the everyday word, one token; default: that of its training.
+            placeholder_token: default: the word of its training.
+
+        Raises:
+            PersoError: not such a file, of another base, or with other anchors.
+        """
+        found = read_released_mapper(path)
+        word = class_word or found.class_word
+        token = placeholder_token or found.placeholder_token
+        method = cls(base, word, token, start_at_class=False, **found.settings)
+        learned = {f"mapper.{name}": value for name, value in found.weights.items()}
+        learned["target_norm"] = torch.tensor(found.target_norm)
+        shapes = {name: value.shape for name, value in method.state_dict().items()}
+        if shapes != {name: value.shape for name, value in learned.items()}:
+            raise PersoError(
+                f"{path} holds a mapper of other sizes than one for "
+                f"{method.num_layers} layers and text of width {method.width} with 10 "
+                "anchors in time: read it onto the base it was learned on."
+            )
+        method.load_state_dict(learned)
+        return method
 
     # -- drawing ---------------------------------------------------------------------
 

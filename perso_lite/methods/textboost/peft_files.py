@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from perso_lite.errors import PersoError
+from perso_lite.files.public import PublicFormat, names_in
 from perso_lite.files.reading import read_json, read_pickled
 from perso_lite.files.tensors import check_numbers, read_safetensors
 from perso_lite.files.writing import folder_written_whole, write_atomically
@@ -25,6 +26,14 @@ ADAPTER_FILE = "adapter_model.safetensors"
 WORD_FILE = "learned_embeds.safetensors"
 PREFIX = "base_model.model."  # of peft's names
 OF_TRAINING = ("optimizer.bin", "scheduler.bin")  # no words
+FOLDER_FORMAT = PublicFormat(
+    "TextBoost's folder",
+    lambda content: any(".lora_A." in name for name in names_in(content)),
+    reader="from_released",
+    writer="to_peft",
+    in_folder=(f"text_encoder/{ADAPTER_FILE}", ADAPTER_FILE),
+    only_in_folder=True,
+)
 
 
 def write_peft_folder(

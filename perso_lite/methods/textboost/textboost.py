@@ -31,7 +31,7 @@ from perso_lite.method import View
 from perso_lite.methods.textboost.augmentation import RELEASED_NAMES, Augmentation
 from perso_lite.methods.textboost.knowledge import KnowledgePreservation
 from perso_lite.methods.textboost.norms import capped
-from perso_lite.methods.textboost.peft_files import read_released_folder
+from perso_lite.methods.textboost.peft_files import FOLDER_FORMAT, read_released_folder
 from perso_lite.methods.textboost.timesteps import snr_probabilities
 from perso_lite.methods.textboost.word_with_lora import TARGETS, WordWithLora
 
@@ -96,6 +96,7 @@ class TextBoost(WordWithLora):
         "max_vector_norm", "seed",
     )  # fmt: skip
     SIZES = ("rank",)
+    PUBLIC_FORMATS = (FOLDER_FORMAT,)
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import random
 
 import pytest
@@ -7,6 +8,12 @@ from tiny_pipeline import WORDS
 
 from perso_lite import PersoError, TextualInversion, encode_prompts
 from perso_lite.base import text_fingerprint
+from perso_lite.methods.perfusion.common_captions import (
+    ACTIONS,
+    LOOKS,
+    SUBJECTS,
+    common_captions,
+)
 from perso_lite.methods.perfusion.covariance import (
     TextCovariance,
     covariance_of,
@@ -123,9 +130,48 @@ def test_for_another_text_encoder_none_is_found(full, own_tiny, covariance, tmp_
     covariance.save(tmp_path)
     with torch.no_grad():
         own_tiny.text_encoder.get_input_embeddings().weight[5] += 0.1
-    with pytest.raises(PersoError, match=r"No covariance is kept .* Estimate it once"):
+    with pytest.raises(PersoError, match="No covariance is kept"):
         covariance_of(own_tiny, tmp_path)
     assert covariance_of(full, tmp_path).fingerprint == covariance.fingerprint
+
+
+def test_on_first_use_it_is_estimated_from_our_captions_and_kept(
+    full, tmp_path, monkeypatch, capsys
+):
+    module = "perso_lite.methods.perfusion.covariance"
+    monkeypatch.setenv("PERSO_LITE_CACHE", str(tmp_path))
+    monkeypatch.setattr(f"{module}.common_captions", lambda: CAPTIONS)
+    first = covariance_of(full)
+    assert "text states for Perfusion" in capsys.readouterr().err
+    assert torch.equal(first.inverse, estimate_covariance(full, CAPTIONS).inverse)
+    (kept,) = (tmp_path / "covariance").iterdir()
+    assert kept.stem == text_fingerprint(full)
+    monkeypatch.setattr(f"{module}.estimate_covariance", None)  # not a second time
+    again = covariance_of(full)
+    assert torch.equal(again.inverse, first.inverse)
+    assert again.fingerprint == first.fingerprint
+    # another machine's rounding makes no other C of the same captions
+    rounded = dataclasses.replace(first, inverse=first.inverse * (1 + 1e-6))
+    assert rounded.fingerprint == first.fingerprint
+    assert dataclasses.replace(rounded, source="").fingerprint != first.fingerprint
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(full, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PERSO_LITE_CACHE", str(tmp_path / "file"))
+    module = "perso_lite.methods.perfusion.covariance"
+    monkeypatch.setattr(f"{module}.common_captions", lambda: CAPTIONS)
+    with pytest.warns(UserWarning, match="estimated again next time"):
+        assert covariance_of(full).captions == len(CAPTIONS)
+
+
+def test_our_captions_are_many_and_different_and_always_the_same():
+    captions = common_captions()
+    assert len(captions) == len(set(captions)) == 20_000
+    assert captions == common_captions() and common_captions(9, seed=1) != captions[:9]
+    words = {word for text in captions for word in text.replace(",", "").split()}
+    assert {*SUBJECTS, *ACTIONS, *LOOKS} <= words and len(words) > 350
+    assert not any("<" in text or "  " in text for text in captions)
 
 
 def test_a_damaged_file_is_refused(full, covariance, tmp_path):

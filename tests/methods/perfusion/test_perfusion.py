@@ -297,8 +297,6 @@ def test_a_covariance_of_another_text_encoder_is_refused(own_tiny, covariance):
     own_tiny.text_encoder.get_input_embeddings().weight.add_(1)
     with pytest.raises(PersoError, match="but this base has"):
         Perfusion(own_tiny, "teddy", covariance=covariance)
-    with pytest.raises(PersoError, match="No covariance is kept"):
-        Perfusion(own_tiny, "teddy")
 
 
 def test_a_file_of_another_covariance_is_refused(tiny, make, kept, tmp_path):

@@ -5,7 +5,8 @@ end in `.bin`. So what a file holds decides, first of its bytes, then of its ten
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from perso_lite.errors import PersoError
 from perso_lite.files.reading import existing_file, read_pickled
-from perso_lite.files.tensors import HASH_KEY, read_safetensors
+from perso_lite.files.tensors import read_safetensors
 
 CUSTOM_DIFFUSION_FILES, LORA_FILES, WORD_FILES = (
     (f"{name}.safetensors", f"{name}.bin")
@@ -23,12 +24,65 @@ CUSTOM_DIFFUSION_FILES, LORA_FILES, WORD_FILES = (
         "learned_embeds",
     )
 )
-ADAPTER_FILE = "adapter_model.safetensors"  # of peft
-LORA_PARTS = (".lora_A.", ".lora_down.", ".lora.down.", "_lora.down.", "_layer.down.")
 
 
-def read_content(path: str | Path) -> tuple[Any, dict[str, str]]:
+@dataclass(frozen=True)
+class PublicFormat:
+    """Files of another tool: how they are known, who reads and who writes them.
+
+    Attributes:
+        title: what it is, for people.
+        is_this: whether what a file holds is of this format.
+        reader: the class method that reads it.
+        writer: the method that writes it; "" if none does.
+        in_folder: patterns of the file's name, for a folder that holds it.
+        only_in_folder: whether it is nothing without the files beside it.
+        stand_ins: classes of objects that it holds beside tensors (`read_pickled`).
+    """
+
+    title: str
+    is_this: Callable[[Any], bool]
+    reader: str
+    writer: str = ""
+    in_folder: tuple[str, ...] = ()
+    only_in_folder: bool = False
+    stand_ins: tuple[str, ...] = ()
+
+
+def names_in(content: Any) -> list[str]:
+    """The names under which a file holds something."""
+    named = content if isinstance(content, dict) else {}
+    return [name for name in named if isinstance(name, str)]
+
+
+def format_of(path: str | Path, formats: Iterable[PublicFormat]) -> PublicFormat | None:
+    """The first format of which a file is, or the file of a folder.
+
+    Raises:
+        PersoError: as `read_content`.
+    """
+    path, formats = Path(path), list(formats)
+    stand_ins = [name for each in formats for name in each.stand_ins]
+    if not os.path.isdir(path):
+        content, _ = read_content(path, stand_ins)
+        alone = [each for each in formats if not each.only_in_folder]
+        return next((each for each in alone if each.is_this(content)), None)
+    for each in formats:
+        for pattern in each.in_folder:
+            for file in sorted(path.glob(pattern))[:1]:
+                if each.is_this(read_content(file, stand_ins)[0]):
+                    return each
+    return None
+
+
+def read_content(
+    path: str | Path, stand_ins: Iterable[str] = ()
+) -> tuple[Any, dict[str, str]]:
     """What a safetensors file or a pickle of plain tensors holds, and its header.
+
+    Args:
+        path: the file.
+        stand_ins: see `read_pickled`.
 
     Raises:
         PersoError: there is no such file, it is cut short, or holds more than tensors.
@@ -38,7 +92,7 @@ def read_content(path: str | Path) -> tuple[Any, dict[str, str]]:
         start = file.read(9)  # of safetensors: a length in 8 bytes, then JSON
     if path.suffix == ".safetensors" or start[8:] == b"{":
         return read_safetensors(path)
-    return read_pickled(path), {}
+    return read_pickled(path, stand_ins), {}
 
 
 def read_public_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -83,28 +137,3 @@ def weights_file(path: str | Path, names: Sequence[str]) -> Path:
             "give the file itself."
         )
     return files[0]
-
-
-def reader_of(path: str | Path) -> str | None:
-    """Who reads a file or folder of another tool: the class and its method, or None.
-
-    Raises:
-        PersoError: as `read_content`.
-    """
-    folders = (Path(path), Path(path) / "text_encoder")
-    if any(os.path.isfile(folder / ADAPTER_FILE) for folder in folders):
-        return "TextBoost.from_released"
-    names = (*CUSTOM_DIFFUSION_FILES, *LORA_FILES, *WORD_FILES)
-    content, header = read_content(weights_file(path, names))
-    if HASH_KEY in header or not isinstance(content, dict):
-        return None
-    names = [name for name in content if isinstance(name, str)]
-    if any("_custom_diffusion." in name for name in names):
-        return "CustomDiffusion.from_custom_diffusion_weights"
-    if any(part in name for name in names for part in LORA_PARTS):
-        return "DreamBoothLoRA.from_lora_weights"
-    (*_, last) = content.values() or [None]
-    one_word = len(content) == 1 and isinstance(last, Tensor) and last.ndim <= 2
-    if one_word or "string_to_param" in content:
-        return "TextualInversion.from_learned_embeds"
-    return None
