@@ -5,7 +5,7 @@ from pathlib import Path
 
 from perso_lite.base import load_base
 from perso_lite.errors import PersoError
-from perso_lite.files.tensors import is_ours
+from perso_lite.files.tensors import is_ours, read_tensors
 from perso_lite.files.writing import check_writable
 from perso_lite.methods import load_method, reader_of
 
@@ -34,6 +34,7 @@ def convert(
             such argument, or `out` cannot be written.
     """
     if is_ours(file):
+        read_tensors(file)  # a torn one is refused as such
         raise PersoError(
             f"{file} was written by perso_lite: it is read as it is, and need not be "
             "converted. Give a file of another tool."

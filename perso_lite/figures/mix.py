@@ -24,7 +24,7 @@ from perso_lite.evaluation.tradeoff import Results
 from perso_lite.figures.style import SMALL, draw_picture, entitle, new_figure
 
 FRAMES = {RIGHT: "#5aa02c", WEAK: "#e08214", LOST: "#c23b22"}  # by verdict
-CELL = 1.45  # inches
+CELL, SMALL_CELL = 1.45, 0.9  # inches, with and without pictures
 
 
 def show_mix(
@@ -38,11 +38,12 @@ def show_mix(
     Args:
         results: from `load_mix`; the cell of a pair that was not measured is empty.
         pictures: one of each pair, by its name (`point_of`); without one, the cell has
-            numbers and frame alone.
+            the color of the verdict.
         title: the finding of the figure.
     """
     count = len(MIXED)
-    size = (count * CELL + 0.6, count * (CELL + 0.25) + 0.7)
+    cell = CELL if pictures else SMALL_CELL
+    size = (count * cell + 0.6, count * (cell + 0.25) + 0.7)
     figure, axes = new_figure(count, count, figsize=size, squeeze=False)
     for left, row in zip(MIXED, axes, strict=True):
         for right, axis in zip(MIXED, row, strict=True):
@@ -64,11 +65,13 @@ def _draw_pair(
     sides = [side_of_mix(results, left, right, side) for side in SIDES]
     if picture is not None:
         axis.imshow(picture, interpolation="antialiased")
+    frame = FRAMES[verdict_of_mix(results, left, right)]
+    axis.set_facecolor((frame, 0.35))
     axis.set_title(" | ".join(f"{side.own[0]:.2f}" for side in sides), pad=4, **SMALL)
     axis.set_box_aspect(1)
     for spine in axis.spines.values():
         spine.set_visible(True)
-        spine.set_color(FRAMES[verdict_of_mix(results, left, right)])
+        spine.set_color(frame)
         spine.set_linewidth(3)
 
 

@@ -137,11 +137,11 @@ REFUSED = {
     ),
     # -- convert
     "convert nothing": (f"{CONVERT} {{absent}}", "no file"),
-    "convert an empty folder": (f"{CONVERT} {{nothing}}", "no file"),
+    "convert an empty folder": (f"{CONVERT} {{nothing}}", "of no known kind"),
     "convert a name of 300": (f"{CONVERT} {{name}}", "no file"),
     "convert a pipe": (f"{CONVERT} {{pipe}}", "pipe"),
     "convert a device": (f"{CONVERT} /dev/zero", "device"),
-    "convert one of ours": (f"{CONVERT} {{toy}}", "none of the files"),
+    "convert one of ours": (f"{CONVERT} {{toy}}", "written by perso_lite"),
     "convert a torn file": (f"{CONVERT} {{torn}}", "not a whole"),
     "convert a deep file": (f"{CONVERT} {{header_deep}}", "not a whole"),
     "convert a text": (f"{CONVERT} {{file}}", "plain tensors"),
