@@ -9,7 +9,6 @@ Memory is the most that a process of its own has held while it learned three ste
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from perso_lite import METHODS, attached, encode_prompts, fit, load_base, load_c
 from perso_lite.method import Method
 from perso_lite.sampling import denoise, starting_noise
 
-MEGABYTE = 1024  # ru_maxrss is in kilobytes
+KILOBYTES = 1024  # of a megabyte
 
 
 def main() -> None:
@@ -38,8 +37,8 @@ def main() -> None:
     options = options.parse_args()
     if options.memory_of:
         learned(options.memory_of, steps=3)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(peak / MEGABYTE)
+        status = Path("/proc/self/status").read_text()  # on Linux alone
+        print(int(status.split("VmHWM:")[1].split()[0]) / KILOBYTES)
         return
     found = {"threads": torch.get_num_threads(), "methods": {}}
     for name in options.methods:
