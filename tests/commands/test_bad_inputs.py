@@ -79,6 +79,10 @@ REFUSED = {
     "placeholder of 300": (f"{LEARN} --placeholder-token {{name}}", "angle brackets"),
     "unknown method": (f"{LEARN} --method hypnosis", "choose from"),
     "vectors for a LoRA": (f"{LEARN} --method neti --num-vectors 2", "--num-vectors"),
+    "vectors for Perfusion": (
+        f"{LEARN} --method perfusion --num-vectors 2",
+        "--num-vectors",
+    ),
     "prompt without the word": (f"{DRAW} --prompt 'a cat'", "does not mention"),
     "empty prompt": (f"{DRAW} --prompt ''", "does not mention"),
     "prompt of 400 kB": (f"{DRAW} --prompt {{long}}", "characters"),
@@ -230,7 +234,7 @@ FOLDERS = {
 # what is wrong with a concept file: a word of the sentence
 FILES = {
     "absent": "no file",
-    "nothing": "no file",
+    "nothing": "of no known kind",
     "name": "no file",
     "pipe_file": "pipe",
     "torn": "not a whole",
@@ -241,7 +245,7 @@ FILES = {
     "header_list": "not a whole",
     "header_deep": "not a whole",
     "binary_text": "not a whole",
-    "foreign": "convert",
+    "foreign": "class word",
     "unknown_method": "hypnosis",
     "future": "version",
     "other_base": "base",

@@ -24,7 +24,7 @@ from perso_lite.teaching.course.folders import course_notebooks, write_course
 
 NOTEBOOKS = course_notebooks()
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
-SOLUTIONS = sorted((rules.ROOT / "perso_lite" / "teaching").glob("solutions*.py"))
+SOLUTIONS = sorted((rules.ROOT / "perso_lite" / "teaching").rglob("solutions*.py"))
 
 
 def bare(line):
@@ -50,7 +50,7 @@ def secret_lines(notebook) -> set[str]:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             for block in FOLDED.finditer(text_of(cell)):
-                if block["summary"] != "Hint":
+                if block["summary"] not in ("Hint", "Glossary"):
                     lines |= set(block[0].splitlines())
     lines = {bare(line) for line in lines}
     # a signature is the exercise's own; short lines (a bracket, a fence) tell nothing
