@@ -155,7 +155,7 @@ def add_teaching(commands: Any) -> None:
         "course", help="notebooks for learners and lecturers, and the source of a site"
     )
     course.add_argument("--out", type=Path, required=True, help="folder")
-    course.set_defaults(run=later("commands.course", "course"))
+    course.set_defaults(run=later("teaching.course.folders", "make_course"))
 
 
 def add_training_options(command: Parser) -> None:

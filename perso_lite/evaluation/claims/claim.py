@@ -2,7 +2,7 @@
 
 A claim holds findings: sentences about differences that `data/results` holds, numbers
 that can be counted, or identities that a test proves. Each finding has a verdict, and
-from these follows the claim's. `claims.py` holds the claims of the five papers.
+from these follows the claim's. The files beside this hold the claims, one a method.
 """
 
 from collections.abc import Callable, Iterable
@@ -162,12 +162,12 @@ def claims_table(claims: Iterable[Claim]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for claim in claims:
-        found = "<br>".join(
-            f"{finding.text}: {finding.found()[0]}" for finding in claim.findings
-        )
+        findings = [(finding.text, *finding.found()) for finding in claim.findings]
+        found = "<br>".join(f"{text}: {numbers}" for text, numbers, _ in findings)
+        verdict = together(verdict for _, _, verdict in findings)
         link = f"[{claim.number}]({claim.notebook}.ipynb)"
         rows.append(
             f"| {link} | {claim.method}: {claim.text} | {claim.evidence} | {found} "
-            f"| **{claim.verdict}** | `{claim.command}` |"
+            f"| **{verdict}** | `{claim.command}` |"
         )
     return "\n".join(rows)

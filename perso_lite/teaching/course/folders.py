@@ -65,6 +65,24 @@ def write_course(out: str | Path, root: Path = ROOT) -> None:
         write_site(root, notebooks, folder / "site")
 
 
+def make_course(out: Path) -> None:
+    """Write the course's three folders, and say what to do with them.
+
+    Args:
+        out: folder; an earlier course there is replaced.
+
+    Raises:
+        PersoError: it holds other things or cannot be written, or this is no clone.
+    """
+    write_course(out)
+    print(
+        f"{len(course_notebooks())} notebooks, nothing was run\n"
+        f"{out / 'learner'}   without solutions, outputs and notes for lecturers\n"
+        f"{out / 'lecturer'}  with all of it, unfolded\n"
+        f"{out / 'site'}      build with  jupyter-book build {out / 'site'}"
+    )
+
+
 def refuse_other_contents(out: Path) -> None:
     """Refuse to replace a folder that holds anything but an earlier course.
 

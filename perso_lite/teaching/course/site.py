@@ -21,7 +21,7 @@ from perso_lite.teaching.course.copies import (
 PARTS = {
     "Teaching": {"notebooks/README.md": "notebooks/teaching.md"},
     "Library": {
-        "perso_lite/README.md": "perso_lite/library.md",
+        "notebooks/LIBRARY.md": "notebooks/library.md",
         "perso_lite/methods/README.md": "perso_lite/methods/add_a_method.md",
     },
     "Measurements": {
