@@ -75,6 +75,10 @@ PARTS: dict[str, dict[str, Any]] = {
     "augmented silently": {"augmentation": "silent"},
     "not augmented": PLAIN,
     "augmented often": {"augmentation_probability": 0.8},  # as in the released code
+    "augmented silently and often": {
+        "augmentation": "silent",
+        "augmentation_probability": 0.8,
+    },
     "without knowledge preservation": KNOWLEDGE,
     "with little knowledge preservation": {"knowledge_preservation": 0.1},  # the same
     "at uniform timesteps": UNIFORM,
