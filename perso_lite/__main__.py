@@ -125,7 +125,7 @@ def add_drawing(commands: Any) -> None:
 def add_converting(commands: Any) -> None:
     """`convert`."""
     change = commands.add_parser(
-        "convert", help="read another tool's word, LoRA, Custom Diffusion or TextBoost"
+        "convert", help="make a concept file of another tool's (methods/README.md)"
     )
     change.add_argument("file", type=Path, help="or its folder")
     change.add_argument("--class-word", required=True, help="for example dog")

@@ -13,15 +13,10 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from diffusers import (
-    AutoencoderKL,
-    DiffusionPipeline,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
+from perso_lite.conditioning.architecture import check_index, check_parts
 from perso_lite.errors import PersoError, shortened
 from perso_lite.files import DATA_FOLDER
 from perso_lite.files.writing import restore_earlier
@@ -67,6 +62,7 @@ def load_base(
     bars = quiet() if os.path.isdir(source) else nullcontext()
     try:
         with bars:
+            check_index(StableDiffusionPipeline.load_config(source), source)
             base = StableDiffusionPipeline.from_pretrained(
                 source,
                 safety_checker=None,
@@ -134,30 +130,8 @@ def quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def check_parts(pipe: DiffusionPipeline, source: str) -> None:
-    """Refuse a pipeline that is not built like Stable Diffusion 1.x or 2.x.
-
-    Args:
-        pipe: any pipeline of diffusers.
-        source: what it is called in the message.
-
-    Raises:
-        PersoError: it has other parts, as SDXL has.
-    """
-    wanted = {"text_encoder": CLIPTextModel, "unet": UNet2DConditionModel}
-    wanted |= {"vae": AutoencoderKL, "text_encoder_2": type(None)}
-    for name, kind in wanted.items():
-        part = getattr(pipe, name, None)
-        if not isinstance(part, kind):
-            raise PersoError(
-                f"{source} is not built like Stable Diffusion 1.x or 2.x: its {name} "
-                f"is a {type(part).__name__}, where a {kind.__name__} was expected. XL "
-                "and other models cannot be used here."
-            )
-
-
 def _check_kind(base: StableDiffusionPipeline, source: str) -> None:
-    check_parts(base, source)
+    check_parts(base, source, pictures=True)
     width_read = base.unet.config.cross_attention_dim
     width_written = base.text_encoder.config.hidden_size
     latent_channels = base.vae.config.latent_channels
@@ -204,7 +178,12 @@ def text_fingerprint(base: StableDiffusionPipeline) -> str:
 
 
 def _weights_of_text(base: StableDiffusionPipeline) -> list[Tensor]:
-    """The text encoder's weights; of the token table, the words of the base alone."""
+    """The text encoder's weights; of the token table, the words of the base alone.
+
+    Raises:
+        PersoError: the base is not of a kind that can be used here.
+    """
+    check_parts(base)
     table, known = base.text_encoder.get_input_embeddings().weight, base.tokenizer
     weights = base.text_encoder.parameters()
     return [w[: known.vocab_size] if w is table else w for w in weights]

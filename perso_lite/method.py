@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from perso_lite import __version__
 from perso_lite.base import base_name, fingerprint
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.conditioning.neutral_captions import TEMPLATES, style_templates
 from perso_lite.conditioning.new_words import as_read, token_names
 from perso_lite.conditioning.restored import restored
@@ -69,8 +70,9 @@ class Method(nn.Module):
         num_vectors: how many token vectors the word is made of.
 
     Raises:
-        PersoError: a placeholder the tokenizer would misread or already knows, no
-            class word, or more vectors than the base reads of a prompt.
+        PersoError: a base of another architecture, a placeholder the tokenizer would
+            misread or already knows, no class word, or more vectors than the base reads
+            of a prompt.
     """
 
     name: ClassVar[str]
@@ -91,6 +93,7 @@ class Method(nn.Module):
         placeholder_token: str,
         num_vectors: int = 1,
     ):
+        check_parts(base)
         read = base.tokenizer.model_max_length - 2  # beside the start and the end
         check_whole("num_vectors", num_vectors, 1)
         if num_vectors > read:

@@ -22,6 +22,7 @@ from perso_lite.checkpoints import (
     training_record,
 )
 from perso_lite.concepts import Concept
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.examples import Batch, draw_batch, prepare
 from perso_lite.files.writing import check_writable
@@ -102,6 +103,7 @@ def fit(
             a learning rate or a loss that is not finite.
         KeyboardInterrupt: says where the last checkpoint is.
     """
+    check_parts(method.base, pictures=True)
     check_whole("steps", steps, 0)
     check_whole("checkpoint_every", checkpoint_every, 1)
     record = training_record(

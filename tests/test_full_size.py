@@ -121,10 +121,11 @@ def full_size_pipeline(version, folder):
 def bits_of(base):
     """For every weight, the sum of its bits read as whole numbers, and its version.
 
-    A hash of four gigabytes for every method would take longer than its training.
+    A hash of four gigabytes for every method would take longer than its training; so
+    would a sum in 64 bits. In 32, which wrap around, one bit more or less still shows.
     """
     return [
-        (value.view(torch.int32).sum(dtype=torch.int64).item(), value._version)
+        (value.view(torch.int32).sum(dtype=torch.int32).item(), value._version)
         for part in parts(base)
         for value in part.parameters()
     ]

@@ -17,6 +17,7 @@ LIBRARY = Path(perso_lite.__file__).parent
 GROUND = ["errors", "files", "files.writing", "files.reading", "files.tensors"]
 GROUND += ["files.public", "files.pictures", "_lazy"]
 CONDITIONING = [
+    "conditioning.architecture",
     "conditioning.restored",
     "conditioning.neutral_captions",
     "conditioning.new_words",

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from perso_lite.attention.maps import AttentionMaps
 from perso_lite.attention.unet_calls import UNetCallTracker, tracked_unet_calls
-from perso_lite.base import check_parts
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.conditioning.cross_attention import CrossAttentionLayer
 from perso_lite.conditioning.restored import Undo, restored
 from perso_lite.errors import PersoError
@@ -72,7 +72,7 @@ def record_attention(
             not known here, or if `guided` is needed because it cannot be detected; at
             once for a pipeline of another architecture, such as SDXL.
     """
-    check_parts(pipe, f"This {type(pipe).__name__}")
+    check_parts(pipe)
     maps = AttentionMaps(pipe, prompts, keep_steps, keep_heads)
     latest: dict[int, Tensor] = {}  # by layer, of the present call
     tracked = tracked_unet_calls(pipe, guided, lambda call: maps.add(call, latest))

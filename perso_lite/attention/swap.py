@@ -102,12 +102,12 @@ def inject_prompts(
             call, layers that do not exist, or as for `record_attention`.
     """
     _check_injection(prompts_by, keys or values)
-    layers = cross_attention_layers(pipe.unet)
     with torch.no_grad():
         states_by = {
             choice: encode_prompts(pipe, [prompt])  # (1, tokens, dim)
             for choice, prompt in prompts_by.items()
         }
+    layers = cross_attention_layers(pipe.unet)
     with tracked_unet_calls(pipe, guided) as tracker:
 
         def rewrite(layer: CrossAttentionLayer, states: Tensor) -> Tensor:

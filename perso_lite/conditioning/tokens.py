@@ -17,6 +17,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.conditioning.new_words import (
     Reading,
     forget,
@@ -118,8 +119,10 @@ class LearnedTokens:
         by an exception and in any order of leaving, both are as they were.
 
         Raises:
-            PersoError: a token is taken, or the vectors have another width.
+            PersoError: a token is taken, the vectors have another width, or the base is
+                of another architecture.
         """
+        check_parts(base)
         tokenizer, width = base.tokenizer, vectors().shape[-1]
         present = base.text_encoder.get_input_embeddings().embedding_dim
         if width != present:

@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.conditioning.new_words import as_read
 from perso_lite.errors import PersoError, shortened
 
@@ -50,8 +51,10 @@ def vector_of(base: StableDiffusionPipeline, word: str) -> Tensor:
     """A copy of a word's row in the embedding table, (dim,) float32.
 
     Raises:
-        PersoError: the word is not one token of this base.
+        PersoError: the word is not one token of this base, or that is of another
+            architecture.
     """
+    check_parts(base)
     table = base.text_encoder.get_input_embeddings().weight  # (words, dim)
     return table[single_token_id(base.tokenizer, word)].detach().float().clone()
 
@@ -60,8 +63,10 @@ def vectors_of(base: StableDiffusionPipeline, text: str) -> Tensor:
     """Copies of the embedding table's rows for a text, (tokens, dim) float32.
 
     Raises:
-        PersoError: it has a piece that the tokenizer does not know.
+        PersoError: it has a piece that the tokenizer does not know, or the base is of
+            another architecture.
     """
+    check_parts(base)
     ids = base.tokenizer(text, add_special_tokens=False).input_ids
     unknown = base.tokenizer.unk_token_id
     if unknown in ids and unknown != base.tokenizer.eos_token_id:
@@ -81,9 +86,10 @@ def encode_prompts(base: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
         to whatever is attached.
 
     Raises:
-        PersoError: a prompt says a new word that is not attached, or is so long that a
-            learned word in it would be cut off.
+        PersoError: a base of another architecture, or a prompt that says a new word
+            that is not attached or is so long that a learned word would be cut off.
     """
+    check_parts(base)
     check_known(base, prompts)
     check_length(base, prompts)
     device = base.text_encoder.get_input_embeddings().weight.device

@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import base_name, fingerprint
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.errors import PersoError, shortened
 from perso_lite.files.public import PublicFormat, format_of
 from perso_lite.files.reading import parse_json
@@ -92,6 +93,7 @@ def load_method(
         PersoError: unreadable, altered, of no known kind, of an unknown method or
             version, of another base, or, with `transfer`, of another architecture.
     """
+    check_parts(base)
     if not is_ours(path):
         return load_public(path, base, placeholder_token, class_word, **of_one_format)
     tensors, header = read_tensors(path)

@@ -344,6 +344,38 @@ def test_a_checkpoint_of_another_shape_is_refused(
         load_method(tmp_path / "a", tiny, class_word="teddy")
 
 
+# -- what is never done ----------------------------------------------------------------
+
+# a pickle of each format that may come as one, in the names of its file
+PICKLES = {
+    "a learned word": ("a.bin", ["<cat-toy>"]),
+    "a word of the authors' code": ("a.pt", ["string_to_token", "string_to_param"]),
+    "a LoRA": ("a.bin", ["unet.conv_in.lora_A.weight", "unet.conv_in.lora_B.weight"]),
+    "Custom Diffusion": (
+        "pytorch_custom_diffusion_weights.bin",
+        ["mid_block.attentions.0.processor.to_k_custom_diffusion.weight"],
+    ),
+    "CatVersion": ("pytorch_adapter.bin", ["encoder.layers.9.prefix", "pool"]),
+    "Celeb Basis": ("a.pt", ["id_coefficients"]),
+    "NeTI": ("mapper-steps-250.pt", ["state_dict", "cfg", "encoder"]),
+    "Perfusion": ("a.ckpt", ["C_inv", "target_input", "target_output", "embedding"]),
+    "TextBoost": ("adapter_model.bin", ["encoder.layers.0.q_proj.lora_A.weight"]),
+}
+
+
+@pytest.mark.parametrize("kind", PICKLES)
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_no_code_in_a_pickle_is_run(tiny, tmp_path, kind, in_folder):
+    name, entries = PICKLES[kind]
+    trace, folder = tmp_path / "trace", tmp_path / "text_encoder"
+    folder.mkdir()
+    torch.save(dict.fromkeys(entries, Code(trace)), folder / name)
+    said = "more than plain tensors" + ("|of no known kind" if in_folder else "")
+    with pytest.raises(PersoError, match=said):
+        load_method(folder if in_folder else folder / name, tiny, class_word="cat")
+    assert not trace.exists()
+
+
 # -- what is said ----------------------------------------------------------------------
 
 

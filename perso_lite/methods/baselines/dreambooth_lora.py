@@ -163,12 +163,12 @@ class DreamBoothLoRA(ClassPreserving):
             PersoError: the word is taken, or `base` is built differently, fused or
                 compiled.
         """
-        cross_attention_layers(base.unet)  # refuses a fused or compiled U-Net
         with (
             self.tokens.attached(base, lambda: self.words),
             self.text_lora.attached(base.text_encoder),
             self.lora.attached(base.unet),
         ):
+            cross_attention_layers(base.unet)  # refuses a fused or compiled U-Net
             yield
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from perso_lite.base import text_fingerprint
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.files import DATA_FOLDER
 from perso_lite.files.reading import parse_json
@@ -154,9 +155,10 @@ def build_basis(
         rejected: names that were left out, and why, to be kept with it.
 
     Raises:
-        PersoError: a name that is not two single tokens, too few names, or p above the
-            rank.
+        PersoError: a name that is not two single tokens, too few names, p above the
+            rank, or a base of another architecture.
     """
+    check_parts(base)
     names = sorted({" ".join(name.split()) for name in names})
     table = base.text_encoder.get_input_embeddings().weight.detach().double().cpu()
     slots = token_slots(base, names, as_released)

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from perso_lite.base import text_fingerprint
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 from perso_lite.files import DATA_FOLDER
@@ -106,8 +107,10 @@ def estimate_covariance(
         progress: whether a bar shows how far it is.
 
     Raises:
-        PersoError: too few tokens to tell all directions.
+        PersoError: too few tokens to tell all directions, or a base of another
+            architecture.
     """
+    check_parts(base)
     dim = base.text_encoder.get_input_embeddings().embedding_dim
     total, count = torch.zeros(dim, dim, dtype=torch.float64), 0
     starts = range(0, len(captions), batch_size)

@@ -101,6 +101,12 @@ class SpaceTimeWord(Method):
         Raises:
             PersoError: the word is taken, or `base` has another width or other layers.
         """
+        with self.tokens.attached(base, self.stand_in):
+            self._check_layers(base)
+            with joined_conditioning(base, self):
+                yield
+
+    def _check_layers(self, base: StableDiffusionPipeline) -> None:
         layers = len(cross_attention_layers(base.unet))
         if layers != self.num_layers:
             raise PersoError(
@@ -108,8 +114,6 @@ class SpaceTimeWord(Method):
                 f"cross-attention layers, but this base has {layers}; attach it to the "
                 "kind of base it was trained on."
             )
-        with self.tokens.attached(base, self.stand_in), joined_conditioning(base, self):
-            yield
 
     @torch.no_grad()
     def stand_in(self) -> Tensor:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
+from perso_lite.conditioning.architecture import check_parts
 from perso_lite.errors import PersoError, check_finite, check_whole
 from perso_lite.method import View
 from perso_lite.methods.textboost.transformations import transformed
@@ -62,7 +63,8 @@ class Augmentation:
         seed: of everything that is drawn.
 
     Raises:
-        PersoError: another kind, or a number out of its range.
+        PersoError: another kind, a number out of its range, or a base of another
+            architecture.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Augmentation:
         count: int,
         seed: int,
     ):
+        check_parts(base)
         if kind not in KINDS:
             raise PersoError(
                 f'augmentation is "{kind}"; choose from {", ".join(KINDS)}.'
