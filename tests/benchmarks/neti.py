@@ -52,9 +52,12 @@ def main() -> None:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
-    """The values' states of texts (batch, tokens), layer after layer."""
-    encoder, layers = method.base.text_encoder, []
+def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys' and values' states of texts (batch, tokens), layer after layer.
+
+    Both are (batch, layers, tokens, dim).
+    """
+    encoder, keys, values = method.base.text_encoder, [], []
     number = method.tokens.first_id(method.base.tokenizer)
     own = ids == number
     for layer in range(method.num_layers):
@@ -64,8 +67,9 @@ def looped(method: NeTI, ids: Tensor, timesteps: Tensor) -> Tensor:
             state = encoder(ids, output_hidden_states=True).hidden_states[-1]
         step = F.normalize(bypass, dim=-1)[:, None] * state.norm(dim=-1, keepdim=True)
         moved = torch.where(own[..., None], state + method.bypass_alpha * step, state)
-        layers.append(encoder.final_layer_norm(moved))
-    return torch.stack(layers, 1)
+        keys.append(encoder.final_layer_norm(state))
+        values.append(encoder.final_layer_norm(moved))
+    return torch.stack(keys, 1), torch.stack(values, 1)
 
 
 def training_texts(method: NeTI) -> dict[str, Callable[[], None]]:
@@ -75,8 +79,8 @@ def training_texts(method: NeTI) -> dict[str, Callable[[], None]]:
 
     def loop() -> None:
         with method.attach(method.base):
-            states = looped(method, ids_of(method, prompts), timesteps)
-            states.square().mean().backward()
+            _, values = looped(method, ids_of(method, prompts), timesteps)
+            values.square().mean().backward()
 
     def ours() -> None:
         with method.attach(method.base):

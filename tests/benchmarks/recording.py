@@ -68,12 +68,17 @@ def main() -> None:
         print(f"  latents the same to the last bit: {'yes' if same else 'NO'}")
 
 
-def stable_diffusion_shapes(base: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    """A pipeline of Stable Diffusion 1.5's shapes with random weights, for 256 px."""
+def stable_diffusion_shapes(
+    base: StableDiffusionPipeline, sample_size: int = 32
+) -> StableDiffusionPipeline:
+    """A pipeline of Stable Diffusion 1.5's shapes with random weights.
+
+    Its words are those of `base`, in a table as long as Stable Diffusion's.
+    """
     tokenizer = copy.deepcopy(base.tokenizer)
     tokenizer.model_max_length = 77
     config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=49_408,
         hidden_size=768,
         intermediate_size=3072,
         num_hidden_layers=12,
@@ -83,7 +88,7 @@ def stable_diffusion_shapes(base: StableDiffusionPipeline) -> StableDiffusionPip
         eos_token_id=tokenizer.eos_token_id,
     )
     unet = UNet2DConditionModel(
-        sample_size=32, cross_attention_dim=768, attention_head_dim=8
+        sample_size=sample_size, cross_attention_dim=768, attention_head_dim=8
     )
     parts = {
         **base.components,
