@@ -14,8 +14,8 @@ every step, and every caption of a batch by itself.
 """
 
 import copy
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -49,7 +49,7 @@ class Batches:
         self.base, self.word, self.size = base, word, size
         side = base.unet.config.sample_size * base.vae_scale_factor
         self.pixels = concept.pixels(side)  # (pictures, 3, side, side)
-        self.masks = concept.mask_tensor(side // 8, side // 8)
+        self.masks = concept.mask_tensor(*[base.unet.config.sample_size] * 2)
         self.schedule = DDPMScheduler.from_config(base.scheduler.config)
         self.generator = torch.Generator().manual_seed(0)
 
@@ -106,6 +106,22 @@ def textual_inversion_loop(
     return step
 
 
+@contextmanager
+def read_layer_by_layer(
+    method: NeTI, captions: list[str], timesteps: Tensor
+) -> Iterator[Tensor]:
+    """Inside, every layer reads a text of its own; yields one for the pipeline."""
+    base = method.base
+    with method.tokens.attached(base, method.stand_in):
+        keys, values = looped(method, token_ids(base, captions), timesteps)
+    given = (
+        lambda layer, _, texts=texts: texts[:, layer.position]
+        for texts in (keys, values)
+    )
+    with rewritten_text(base.unet, *given):
+        yield keys[:, 0]
+
+
 def neti_loop(method: NeTI, concept: Concept, size: int) -> Step:
     """A step with a mapper call and a text encoder call for each layer."""
     base = method.base
@@ -114,16 +130,8 @@ def neti_loop(method: NeTI, concept: Concept, size: int) -> Step:
 
     def step() -> None:
         noisy, timesteps, noise, _, captions = batches.draw()
-        with method.tokens.attached(base, method.stand_in):
-            keys, values = looped(method, token_ids(base, captions), timesteps)
-        given = (
-            lambda layer, _, texts=texts: texts[:, layer.position]
-            for texts in (keys, values)
-        )
-        with rewritten_text(base.unet, *given):
-            predicted = base.unet(
-                noisy, timesteps, encoder_hidden_states=keys[:, 0]
-            ).sample
+        with read_layer_by_layer(method, captions, timesteps) as states:
+            predicted = base.unet(noisy, timesteps, encoder_hidden_states=states).sample
             (predicted - noise).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -151,6 +159,25 @@ class EditedAlone:
         return output + gate * self.method.targets(self.kind)[:, self.part]
 
 
+@contextmanager
+def edited_alone(method: Perfusion) -> Iterator[None]:
+    """Inside, the word is known, and every projection is edited by itself."""
+    unet = method.base.unet
+    with (
+        method.tokens.attached(method.base, lambda: method.embedding),
+        ExitStack() as at,
+    ):
+        for kind in ("to_k", "to_v"):
+            start = 0
+            for layer in cross_attention_layers(unet):
+                module = getattr(unet.get_submodule(layer.name), kind)
+                part = slice(start, start + module.out_features)
+                edit, start = EditedAlone(method, kind, part), part.stop
+                at.callback(module.register_forward_pre_hook(edit.before).remove)
+                at.callback(module.register_forward_hook(edit.after).remove)
+        yield
+
+
 def perfusion_loop(method: Perfusion, concept: Concept, size: int) -> Step:
     """A step with 32 edits; the method has an o* for each position of a text."""
     base = method.base
@@ -159,15 +186,7 @@ def perfusion_loop(method: Perfusion, concept: Concept, size: int) -> Step:
 
     def step() -> None:
         noisy, timesteps, noise, masks, captions = batches.draw()
-        with method.tokens.attached(base, lambda: method.embedding), ExitStack() as out:
-            for kind in ("to_k", "to_v"):
-                start = 0
-                for layer in cross_attention_layers(base.unet):
-                    module = getattr(base.unet.get_submodule(layer.name), kind)
-                    part = slice(start, start + module.out_features)
-                    edit, start = EditedAlone(method, kind, part), part.stop
-                    out.callback(module.register_forward_pre_hook(edit.before).remove)
-                    out.callback(module.register_forward_hook(edit.after).remove)
+        with edited_alone(method):
             states = base.text_encoder(token_ids(base, captions)).last_hidden_state
             predicted = base.unet(noisy, timesteps, encoder_hidden_states=states).sample
             ((predicted - noise) * masks).square().mean().backward()
