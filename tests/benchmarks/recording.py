@@ -1,27 +1,30 @@
 """What recording cross-attention costs beside drawing without it.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/recording.py [--base FOLDER]
+    OMP_NUM_THREADS=1 python tests/benchmarks/recording.py [--base FOLDER] [--out F]
     OMP_NUM_THREADS=2 python tests/benchmarks/recording.py --sd15 --rounds 4 --steps 2
 
 The same guided pictures are drawn with and without, in turn and in changing order, so
 that a busy machine slows both; the ratios of neighbours are compared, not the times.
 With --sd15, networks of Stable Diffusion 1.5's shapes and random weights draw pictures
 of 256 px. Every way but the exchange must end in the same latents to the last bit.
+--out keeps the mean of the ratios with its interval.
 """
 
 import argparse
 import copy
+import json
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from perso_lite import encode_prompts, load_base
+from perso_lite import bootstrap_interval, encode_prompts, load_base
 from perso_lite.attention.record import record_attention
 from perso_lite.attention.swap import swap_keys_values
 from perso_lite.sampling import denoise, starting_noise
@@ -37,12 +40,40 @@ def main() -> None:
     options.add_argument("--sd15", action="store_true")
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--steps", type=int, default=4)
+    options.add_argument("--out", type=Path)
     options = options.parse_args()
 
     base = load_base(options.base)
     if options.sd15:
         base = stable_diffusion_shapes(base)
-    ways: dict[str, Callable[[], AbstractContextManager]] = {
+    ways = ways_of(base)
+    print(f"{torch.get_num_threads()} threads on {base.device}")
+    found = {}
+    for count in (1,) if options.sd15 else (1, 4):
+        of_count = found[f"pictures: {count}"] = {}
+        print(f"guided step for {count}, median of {options.rounds}")
+        seconds, ends = measure(base, ways, count, options.steps, options.rounds)
+        plain = seconds.pop("not recording")
+        print(f"  {'not recording':<20}{1000 * statistics.median(plain):8.1f} ms")
+        for name, times in seconds.items():
+            ratios = [time / bare for time, bare in zip(times, plain, strict=True)]
+            ratio = statistics.median(ratios)
+            of_count[name] = bootstrap_interval(torch.tensor(ratios))
+            verdict = "holds" if ratio <= BAR else "missed"
+            bar = f", bar {BAR}: {verdict}" if name == "recording" else ""
+            print(f"  {name:<20}{ratio:8.3f} times{bar}")
+        recorded = [end for name, end in ends.items() if name != "values exchanged"]
+        same = all(torch.equal(end, recorded[0]) for end in recorded[1:])
+        print(f"  latents the same to the last bit: {'yes' if same else 'NO'}")
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def ways_of(
+    base: StableDiffusionPipeline,
+) -> dict[str, Callable[[], AbstractContextManager]]:
+    """What to draw in: nothing first, then what is compared with it."""
+    return {
         "not recording": nullcontext,
         "recording": lambda: record_attention(base),
         "steps kept": lambda: record_attention(base, keep_steps=True),
@@ -51,21 +82,6 @@ def main() -> None:
         ),
         "values exchanged": lambda: swap_keys_values(base, values="a red car"),
     }
-    print(f"{torch.get_num_threads()} threads on {base.device}")
-    for count in (1,) if options.sd15 else (1, 4):
-        print(f"guided step for {count}, median of {options.rounds}")
-        seconds, ends = measure(base, ways, count, options.steps, options.rounds)
-        plain = seconds.pop("not recording")
-        print(f"  {'not recording':<20}{1000 * statistics.median(plain):8.1f} ms")
-        for name, times in seconds.items():
-            ratios = [time / bare for time, bare in zip(times, plain, strict=True)]
-            ratio = statistics.median(ratios)
-            verdict = "holds" if ratio <= BAR else "missed"
-            bar = f", bar {BAR}: {verdict}" if name == "recording" else ""
-            print(f"  {name:<20}{ratio:8.3f} times{bar}")
-        recorded = [end for name, end in ends.items() if name != "values exchanged"]
-        same = all(torch.equal(end, recorded[0]) for end in recorded[1:])
-        print(f"  latents the same to the last bit: {'yes' if same else 'NO'}")
 
 
 def stable_diffusion_shapes(
