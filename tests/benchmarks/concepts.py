@@ -4,12 +4,13 @@
 
 Four guided steps of one picture whose prompt says all of the concepts, beside the same
 steps of the bare base with their class words; attaching and the text are in it. As in
-`perfusion.py`, all is measured in one process, in turn, and ratios are compared.
+`public_scripts.py`, all is measured in one process, in turn, and ratios are compared.
 """
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -42,8 +43,8 @@ def main() -> None:
         print(name)
         concepts = [load_concept(toy) for toy in toys()]
         methods = [made(name, base, concept) for concept in concepts]
-        found[name] = ratios(drawing_ways(base, methods, options.steps),
-                             options.rounds, 1.05)  # fmt: skip
+        ways = drawing_ways(base, methods, options.steps)
+        found[name] = ratios(ways, options.rounds, 1.05, process_time)
     if options.out:
         keep(options.out, options.shapes, found)
 

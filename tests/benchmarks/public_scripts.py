@@ -4,7 +4,8 @@
 
 `public_loops.py` has the other side. Both take their whole step (draw a batch, noise,
 forwards, backwards, the optimizer), in one process, in turn and in changing order, so
-that a busy machine slows both; the ratios of neighbors are compared, not the times.
+that a busy machine slows both; the ratios of neighbors are compared, not the times,
+and these are the work of this process, so take one thread.
 With --shapes sd15, networks have Stable Diffusion 1.5's shapes, random weights, and
 latents of 8 x 8, where the U-Net is a smaller part of the step than it is for pictures
 of 512 px. --out adds to a file that is there already.
@@ -15,6 +16,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import process_time
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
@@ -53,7 +55,7 @@ def main() -> None:
     for name in options.methods:
         print(name)
         ways = ways_of(name, base, concept, options.batch_size)
-        found[name] = ratios(ways, options.rounds, 1.0)["ours"]
+        found[name] = ratios(ways, options.rounds, 1.0, process_time)["ours"]
     if options.out:
         keep(options.out, options.shapes, found)
 
