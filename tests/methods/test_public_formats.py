@@ -355,6 +355,7 @@ PICKLES = {
         "pytorch_custom_diffusion_weights.bin",
         ["mid_block.attentions.0.processor.to_k_custom_diffusion.weight"],
     ),
+    "the authors' Custom Diffusion": ("delta.bin", ["unet", "modifier_token"]),
     "CatVersion": ("pytorch_adapter.bin", ["encoder.layers.9.prefix", "pool"]),
     "Celeb Basis": ("a.pt", ["id_coefficients"]),
     "NeTI": ("mapper-steps-250.pt", ["state_dict", "cfg", "encoder"]),

@@ -18,7 +18,6 @@ paper also shows our pictures larger and smaller, says so in the caption, and re
 compressing Delta to low rank; neither is done here.)
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -40,8 +39,7 @@ from perso_lite.methods.baselines.class_prior import (
 )
 from perso_lite.methods.baselines.custom_diffusion_files import (
     CUSTOM_DIFFUSION_FORMAT,
-    read_deltas,
-    read_word,
+    read_concept,
     write_weights,
     write_word,
 )
@@ -184,7 +182,7 @@ class CustomDiffusion(ClassPreserving):
         placeholder_token: str | None = None,
         modifier_token: str | None = None,
     ) -> "CustomDiffusion":
-        """Read what diffusers' script for Custom Diffusion wrote, or we.
+        """Read what diffusers' script for Custom Diffusion wrote, the authors, or we.
 
         Delta is the file's weight less the base's, so values may differ from those
         that were learned in their last digit.
@@ -192,6 +190,7 @@ class CustomDiffusion(ClassPreserving):
         Args:
             folder: of `pytorch_custom_diffusion_weights` and the new word's file, or
                 the first of these files; `.safetensors`, or `.bin` of plain tensors.
+                Of the authors' code on diffusers: `delta.bin`, or its folder.
             base: the pipeline it was learned on (the format cannot tell).
             class_word: the everyday word for the concept, which its captions said
                 after the new word (the format leaves it out).
@@ -205,9 +204,8 @@ class CustomDiffusion(ClassPreserving):
                 sizes than this base's.
         """
         folder = Path(folder)
-        folder = folder.parent if os.path.isfile(folder) else folder
-        deltas = read_deltas(folder, text_projections(base))
-        token, vector = read_word(folder, modifier_token)
+        found = read_concept(folder, text_projections(base), modifier_token)
+        deltas, token, vector = found
         # the initializer is where a training begins, and any word will do here
         method = cls(base, class_word, placeholder_token or token, class_word)
         if vector.shape != method.modifier.shape:

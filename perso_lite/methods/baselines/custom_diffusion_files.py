@@ -1,4 +1,4 @@
-"""Custom Diffusion's files, as diffusers' `train_custom_diffusion.py` lays them out.
+"""Custom Diffusion's files, of diffusers' `train_custom_diffusion.py` and the authors'.
 
 A folder holds `pytorch_custom_diffusion_weights` (`.safetensors` or `.bin`) and a file
 for each new word, `<new1>.bin`. The first has W + Delta, the key and value projections
@@ -7,10 +7,15 @@ second has the word's vector under its name. `pipe.unet.load_attn_procs` wants e
 attention layer named, and takes an empty entry for one that stays as it is, so we write
 the self-attention layers as empty tensors. (The script leaves them out of a
 `.safetensors` file, which stock pipelines then refuse; we read both.)
+
+The authors' code on diffusers writes one file, `delta.bin`: under `unet` the same W +
+Delta by its name in the U-Net, under `modifier_token` the vectors by their words.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -22,18 +27,32 @@ from perso_lite.files.public import (
     CUSTOM_DIFFUSION_FILES,
     PublicFormat,
     names_in,
+    read_content,
     read_public_tensors,
     weights_file,
 )
 from perso_lite.files.tensors import check_numbers
 from perso_lite.files.writing import write_atomically
 
+DELTA_FILE = "delta.bin"  # of the authors
+
+
+def is_delta(content: Any) -> bool:
+    """Whether a file is the authors'."""
+    return {"unet", "modifier_token"} <= set(names_in(content))
+
+
+def _is_either(content: Any) -> bool:
+    names = names_in(content)
+    return is_delta(content) or any("_custom_diffusion." in name for name in names)
+
+
 CUSTOM_DIFFUSION_FORMAT = PublicFormat(
     "Custom Diffusion's weights",
-    lambda content: any("_custom_diffusion." in name for name in names_in(content)),
+    _is_either,
     reader="from_custom_diffusion_weights",
     writer="to_custom_diffusion_weights",
-    in_folder=CUSTOM_DIFFUSION_FILES,
+    in_folder=(*CUSTOM_DIFFUSION_FILES, DELTA_FILE),
 )
 
 
@@ -63,17 +82,43 @@ def write_word(folder: Path, token: str, vector: Tensor) -> None:
     write_atomically(folder / f"{token}.safetensors", payload)
 
 
-def read_deltas(
-    folder: Path, projections: Mapping[str, nn.Module]
-) -> dict[str, Tensor]:
-    """Delta of every projection (out, in), float32: what the file holds, less W.
+def read_concept(
+    path: Path, projections: Mapping[str, nn.Module], modifier_token: str | None
+) -> tuple[dict[str, Tensor], str, Tensor]:
+    """Delta of every projection (out, in), a new word and its vector (dim,), float32.
+
+    Args:
+        path: a file or folder of the script, or of the authors' code.
+        projections: the base's, by their names.
+        modifier_token: the word to take; None: the only one.
 
     Raises:
         PersoError: there is no such file, it cannot be read, changes other layers than
-            `projections`, or holds numbers that are not finite.
+            `projections`, holds numbers that are not finite, or not the word.
     """
+    delta = path / DELTA_FILE if os.path.isdir(path) else path
+    content = read_content(delta)[0] if os.path.isfile(delta) else None
+    if is_delta(content):
+        weights, words = _tensors(content["unet"]), _tensors(content["modifier_token"])
+        named = {key_of(name.removesuffix(".weight")): w for name, w in weights.items()}
+        deltas = _less_the_base(delta, named, projections)
+        return deltas, *_one_word(delta, words, modifier_token)
+    folder = path if os.path.isdir(path) else path.parent
     path = weights_file(folder, CUSTOM_DIFFUSION_FILES)
-    tensors, _ = read_public_tensors(path)
+    deltas = _less_the_base(path, read_public_tensors(path)[0], projections)
+    return deltas, *read_word(folder, modifier_token)
+
+
+def _tensors(named: Any) -> dict[str, Tensor]:
+    """What is a tensor with a name; the rest is missed by whoever asks for it."""
+    names = names_in(named)
+    return {name: named[name] for name in names if isinstance(named[name], Tensor)}
+
+
+def _less_the_base(
+    path: Path, tensors: Mapping[str, Tensor], projections: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
+    """Delta: what a file holds, less W."""
     wanted = {key_of(name): module.weight for name, module in projections.items()}
     for key in [*tensors, *wanted]:
         if key not in wanted or key not in tensors:
@@ -91,7 +136,8 @@ def read_deltas(
             )
     check_numbers(path, tensors)
     return {
-        name: tensors[key_of(name)].float() - module.weight.detach().float().cpu()
+        name: tensors[key_of(name)].detach().float()
+        - module.weight.detach().float().cpu()
         for name, module in projections.items()
     }
 
@@ -124,3 +170,18 @@ def read_word(folder: Path, modifier_token: str | None) -> tuple[str, Tensor]:
         )
     check_numbers(found[-1], tensors)
     return names[0], vector.detach().float().reshape(-1)
+
+
+def _one_word(
+    path: Path, words: dict[str, Tensor], modifier_token: str | None
+) -> tuple[str, Tensor]:
+    """The word that is named, or the only one, and its vector (dim,)."""
+    chosen = [word for word in words if modifier_token in (None, word)]
+    if len(chosen) != 1 or words[chosen[0]].ndim != 1:
+        listed = ", ".join(words) or "no new word"
+        raise PersoError(
+            f"{path} holds {listed}, but one word with one vector is needed. If there "
+            "are several, name one as modifier_token."
+        )
+    check_numbers(path, words)
+    return chosen[0], words[chosen[0]].detach().float()

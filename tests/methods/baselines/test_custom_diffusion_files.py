@@ -104,6 +104,35 @@ def test_our_folder_comes_back(tiny, tmp_path):
     assert torch.equal(attached_output(loaded, tiny), attached_output(back, tiny))
 
 
+@torch.no_grad()
+def test_a_file_of_the_authors_code_gives_the_same_numbers(tiny, tmp_path):
+    method = make(tiny)
+    weights, projections = {}, text_projections(tiny)
+    for name, projection in projections.items():
+        delta = method.deltas[name.replace(".", "_")]
+        weights[f"{name}.weight"] = projection.weight + delta
+    words = {"<new1>": method.modifier.clone()}
+    path = tmp_path / "delta.bin"
+    torch.save({"unet": weights, "modifier_token": words}, path)
+    for place in (path, tmp_path):
+        back = load_method(place, tiny, class_word="teddy")
+        assert isinstance(back, CustomDiffusion)
+        assert back.placeholder_token == "<new1>"
+        assert torch.equal(back.modifier, method.modifier)
+        for key, delta in method.deltas.items():
+            assert torch.allclose(back.deltas[key], delta, atol=1e-6)
+    words["<new2>"] = words["<new1>"] + 1
+    torch.save({"unet": weights, "modifier_token": words}, path)
+    named = load_method(path, tiny, class_word="teddy", modifier_token="<new2>")
+    assert torch.equal(named.modifier, words["<new2>"])
+    with pytest.raises(PersoError, match="<new1>, <new2>, but one word"):
+        load_method(path, tiny, class_word="teddy")
+    weights.popitem()
+    torch.save({"unet": weights, "modifier_token": words}, path)
+    with pytest.raises(PersoError, match=r"does not change .*crossattn_kv"):
+        load_method(path, tiny, class_word="teddy", modifier_token="<new2>")
+
+
 def test_one_of_several_words_is_named(tiny, tmp_path):
     for token in ("<one>", "<two>"):
         make(tiny, token).to_custom_diffusion_weights(tmp_path)
