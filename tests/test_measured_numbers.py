@@ -262,6 +262,32 @@ def test_the_table_of_the_base_is_the_results(page):
         assert cells == wanted, row
 
 
+TIMES = {  # a word in the head of a table, its result, and the parts in its columns
+    "ours beside theirs": ("public_scripts_cost", ("toy", "sd15")),
+    "concepts attached": (
+        "concepts_cost",
+        tuple(f"{count} concepts" for count in (1, 2, 4, 8)),
+    ),
+    "cross-attention recorded": ("recording_cost", ("pictures: 1", "pictures: 4")),
+}
+
+
+@pytest.mark.parametrize("head", TIMES)
+def test_the_tables_of_times_are_the_results(head):
+    name, columns = TIMES[head]
+    of = values(name)
+    if name == "concepts_cost":
+        of = of["toy"]  # by method, then by count
+    else:
+        of = {row: {c: of[c][row] for c in columns} for row in of[columns[0]]}
+    rows = rows_of("data/PROVENANCE.md", head)
+    said = {row.lower().replace(" ", "_"): cells for row, cells in rows.items()}
+    assert said == {
+        row.lower().replace(" ", "_"): [plain(of[row][c]) for c in columns]
+        for row in of
+    }
+
+
 def test_an_altered_number_is_found(monkeypatch):
     prose = prose_of("data/README.md").replace("+0.39 [+0.29", "+0.40 [+0.29")
     monkeypatch.setitem(globals(), "prose_of", lambda page: prose)

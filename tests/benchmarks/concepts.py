@@ -38,15 +38,14 @@ def main() -> None:
     options = options.parse_args()
     base = base_of(options.shapes)
     print(f"{torch.get_num_threads()} threads, {options.shapes}")
-    found = {}
     for name in options.methods:
         print(name)
         concepts = [load_concept(toy) for toy in toys()]
         methods = [made(name, base, concept) for concept in concepts]
         ways = drawing_ways(base, methods, options.steps)
-        found[name] = ratios(ways, options.rounds, 1.05, process_time)
-    if options.out:
-        keep(options.out, options.shapes, found)
+        found = ratios(ways, options.rounds, 1.05, process_time)
+        if options.out:
+            keep(options.out, options.shapes, {name: found})
 
 
 def drawing_ways(

@@ -51,13 +51,12 @@ def main() -> None:
     options = options.parse_args()
     base, concept = base_of(options.shapes), load_concept("dotty-teddy")
     print(f"{torch.get_num_threads()} threads, {options.shapes}, {options.batch_size}")
-    found = {}
     for name in options.methods:
         print(name)
         ways = ways_of(name, base, concept, options.batch_size)
-        found[name] = ratios(ways, options.rounds, 1.0, process_time)["ours"]
-    if options.out:
-        keep(options.out, options.shapes, found)
+        found = ratios(ways, options.rounds, 1.0, process_time)["ours"]
+        if options.out:
+            keep(options.out, options.shapes, {name: found})
 
 
 def keep(path: Path, part: str, found: dict) -> None:
