@@ -263,7 +263,7 @@ def test_the_table_of_the_base_is_the_results(page):
 
 
 TIMES = {  # a word in the head of a table, its result, and the parts in its columns
-    "ours beside theirs": ("public_scripts_cost", ("toy", "sd15")),
+    "ours beside theirs": ("public_scripts_cost", ("toy",)),
     "concepts attached": (
         "concepts_cost",
         tuple(f"{count} concepts" for count in (1, 2, 4, 8)),
