@@ -51,7 +51,8 @@ def check_index(index: Mapping[str, Any], source: str) -> None:
     """
     for name, wanted in PARTS.items():
         entry = index.get(name, [None, None])
-        if not (isinstance(entry, list | tuple) and len(entry) == 2):
+        pair = isinstance(entry, list | tuple) and len(entry) == 2
+        if not pair or entry[0] not in ("diffusers", "transformers", None):
             continue  # damaged, which loading will say
         found = type(None).__name__ if entry[1] is None else str(entry[1])
         if found != wanted.__name__:
