@@ -6,8 +6,8 @@ latents are 8 x 8: neither changes what a method holds.
 
 Each version is built once for all methods. With one thread on two cores that other work
 kept busy, 1.5 took 15 minutes: 45 seconds to build it, then 35 to 75 seconds a method,
-117 for NeTI, 194 for Perfusion and 250 for XTI, whose texts are many. It holds 5 GB;
-2.1 took about 36 minutes and holds 7. `pytest -m full_size tests/test_full_size.py -k 1.5` runs the first alone.
+117 for NeTI, 194 for Perfusion and 250 for XTI, whose texts are many; 2.1 took about 36
+minutes and held 7 GB. `pytest -m full_size tests/test_full_size.py -k 1.5` runs one.
 """
 
 import functools
