@@ -457,7 +457,7 @@ def solutions_are_the_librarys(notebook: NotebookNode, path: Path) -> list[str]:
             continue
         try:
             exec(block[1], runpy.run_path(str(folder / "solutions.py")))
-            files = sorted(folder.glob("solutions*.py"))
+            files = sorted(folder.rglob("solutions*.py"))
             found += min((difference(block[1], file) for file in files), key=len)
         except Exception as error:
             found.append(f"A folded solution does not run: {error!r}.")

@@ -37,6 +37,7 @@ from perso_lite.teaching.checker import (
     close,
     numbers,
 )
+from perso_lite.teaching.own_pictures.check import sharpness as sharpness
 from perso_lite.teaching.same_code import definition_of
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------

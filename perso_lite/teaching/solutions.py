@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perso_lite.teaching.own_pictures.solutions import sharpness as sharpness
 from perso_lite.teaching.solutions_celeb_basis import (
     in_first_directions as in_first_directions,
 )
