@@ -134,7 +134,7 @@ def test_no_method_notices_checkpointing(
     batch = batch_of(method, concept)
     wanted = gradients_of(method, batch)
     runs, counted = [], own_tiny.unet.mid_block.attentions[0].transformer_blocks[0]
-    counted.register_forward_hook(lambda *given: runs.append(1))
+    counted.register_forward_pre_hook(lambda *given: runs.append(1))
     with gradient_checkpointing(own_tiny):
         found = gradients_of(method, batch)
     assert len(runs) == 2  # forward, and again in the backward pass
