@@ -74,7 +74,7 @@ def test_on_another_base_with_photos_on_colab(
     (tmp_path / "drive").mkdir()
     names = run_with(choices, tmp_path / "drive")
     said = capsys.readouterr().out
-    assert names["base"].unet.config.block_out_channels == (32,) * 4
+    assert names["base"].unet.config.cross_attention_dim == 32
     assert names["concept"].masks[1] is not None
     assert "✓ the file draws the same picture" in said
     assert "✓ the stock pipeline draws the same picture" in said

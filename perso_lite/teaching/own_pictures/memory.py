@@ -219,9 +219,19 @@ def gradient_checkpointing(
 
     Gradients stay what they were.
     """
+    names = ("gradient_checkpointing", "_gradient_checkpointing_func")
+    found = [vars(module) for module in base.unet.modules()]
+    before = [{k: own[k] for k in names if k in own} for own in found]
+
+    def put_back() -> None:  # disabling alone would leave functions behind
+        for own, earlier in zip(found, before, strict=True):
+            for name in names:
+                own.pop(name, None)
+            own.update(earlier)
+
     with restored() as at_exit:
-        if wanted and not base.unet.is_gradient_checkpointing:
-            at_exit(base.unet.disable_gradient_checkpointing)
+        if wanted:
+            at_exit(put_back)
             base.unet.enable_gradient_checkpointing()
         yield
 
