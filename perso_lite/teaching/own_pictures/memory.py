@@ -219,13 +219,13 @@ def gradient_checkpointing(
 
     Gradients stay what they were.
     """
-    names = ("gradient_checkpointing", "_gradient_checkpointing_func")
+    names = {"gradient_checkpointing", "_gradient_checkpointing_func"}
     found = [vars(module) for module in base.unet.modules()]
     before = [{k: own[k] for k in names if k in own} for own in found]
 
     def put_back() -> None:  # disabling alone would leave functions behind
         for own, earlier in zip(found, before, strict=True):
-            for name in names:
+            for name in names - earlier.keys():
                 own.pop(name, None)
             own.update(earlier)
 
