@@ -10,11 +10,14 @@ from perso_lite.teaching.own_pictures.memory import (
     GIB,
     TrainingMemory,
     free_memory,
-    gradient_checkpointing,
     plan_training,
     saved_by_block,
-    seconds_per_step,
     training_memory,
+)
+from perso_lite.teaching.own_pictures.running import (
+    gradient_checkpointing,
+    peak_memory,
+    seconds_per_step,
 )
 
 MEMORY = TrainingMemory(weights=2 * GIB, learned=0, picture=1000, checkpointed=200)
@@ -91,7 +94,7 @@ def test_what_is_too_large_is_refused_with_numbers_and_a_way_out(word):
 
 
 def test_a_cpu_has_nothing_to_choose_from(tiny):
-    assert free_memory(tiny) is None
+    assert free_memory(tiny) is None and peak_memory(tiny) is None
 
 
 def test_checkpointing_ends_also_after_an_error_and_stays_where_it_was_on(own_tiny):

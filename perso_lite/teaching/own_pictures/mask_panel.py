@@ -15,6 +15,7 @@ from perso_lite.figures.style import entitle, new_figure
 from perso_lite.teaching.panel import Panel, slider
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+PAPER = (225, 225, 225)  # in place of what a mask leaves out
 GROWTHS = (-0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08)  # parts of the picture's width
 
 
@@ -93,7 +94,7 @@ def draw_masks(
         zip(edited.images, maps, edited.masks, strict=True)
     ):
         shown = mask.resize(image.size)
-        cut = Image.composite(image, Image.new("RGB", image.size, "white"), shown)
+        cut = Image.composite(image, Image.new("RGB", image.size, PAPER), shown)
         for row, picture in enumerate((image, heat.numpy(), cut)):
             axes[row, column].imshow(picture, cmap="inferno")
             axes[row, column].set(xticks=[], yticks=[], frame_on=False)

@@ -1,15 +1,12 @@
-"""What a training needs of a GPU's memory, and how it is made to fit.
+"""What a training needs of a GPU's memory, and the plan that makes it fit.
 
 What is kept for the backward pass is counted, not guessed: one picture goes through the
 U-Net, and PyTorch says which tensors it saves on the way.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
-from statistics import median
+from itertools import product
 from typing import Any
 
 import torch
@@ -19,13 +16,11 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from perso_lite.base import parts
-from perso_lite.concepts import Concept
 from perso_lite.conditioning.restored import restored
 from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.method import Method
 from perso_lite.sampling import starting_noise
-from perso_lite.training import fit
 
 GIB = 2**30
 PER_LEARNED_NUMBER = 16  # bytes: the number, its gradient and AdamW's two moments
@@ -209,45 +204,3 @@ def plan_training(
         "GPU, load the base in half precision (dtype=torch.float16), or take a base "
         "that draws smaller pictures."
     )
-
-
-@contextmanager
-def gradient_checkpointing(
-    base: StableDiffusionPipeline, wanted: bool = True
-) -> Iterator[None]:
-    """Inside, the U-Net computes blocks again in the backward pass, if this is wanted.
-
-    Gradients stay what they were.
-    """
-    names = {"gradient_checkpointing", "_gradient_checkpointing_func"}
-    found = [vars(module) for module in base.unet.modules()]
-    before = [{k: own[k] for k in names if k in own} for own in found]
-
-    def put_back() -> None:  # disabling alone would leave functions behind
-        for own, earlier in zip(found, before, strict=True):
-            for name in names - earlier.keys():
-                own.pop(name, None)
-            own.update(earlier)
-
-    with restored() as at_exit:
-        if wanted:
-            at_exit(put_back)
-            base.unet.enable_gradient_checkpointing()
-        yield
-
-
-def seconds_per_step(
-    method: Method, concept: Concept, plan: TrainingPlan, steps: int = 3
-) -> float:
-    """How long a step takes, from a few steps of a training that is thrown away.
-
-    Args:
-        method: one made for this, as it learns.
-        concept: what from.
-        plan: of `plan_training`.
-        steps: the first one does not count, as it prepares (ours: 3).
-    """
-    check_whole("steps", steps, 2)
-    with gradient_checkpointing(method.base, plan.gradient_checkpointing):
-        times = [s.seconds for s in fit(method, concept, steps, **plan.fit_options)]
-    return median(after - before for before, after in pairwise(times))
