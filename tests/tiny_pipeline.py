@@ -9,7 +9,13 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+)
 
 from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.files.tensors import content_hash
@@ -111,6 +117,33 @@ def tiny_pipeline(folder, prediction_type: str = "epsilon") -> StableDiffusionPi
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def tiny_clipseg(folder):
+    """A random segmentation model with the words of the tests; returns its folder."""
+    tokenizer = tiny_tokenizer(folder)
+    small = {
+        "hidden_size": 16, "intermediate_size": 32,
+        "num_attention_heads": 2, "num_hidden_layers": 2,
+    }  # fmt: skip
+    words = {
+        "vocab_size": len(tokenizer), "max_position_embeddings": 24,
+        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = CLIPSegConfig(
+        text_config={**small, **words},
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        projection_dim=16,
+        reduce_dim=8,
+        extract_layers=[0, 1],
+        conditional_layer=0,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=16,
+    )
+    CLIPSegForImageSegmentation(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def weights_hash(base: StableDiffusionPipeline) -> str:

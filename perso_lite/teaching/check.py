@@ -40,6 +40,7 @@ from perso_lite.teaching.exercises.check_comparison import (
     resampled_means as resampled_means,
 )
 from perso_lite.teaching.exercises.check_comparison import undominated as undominated
+from perso_lite.teaching.exercises.check_own_pictures import sharpness as sharpness
 from perso_lite.teaching.exercises.check_textboost import (
     knowledge_loss as knowledge_loss,
 )

@@ -1,7 +1,7 @@
 """Panels ready to use.
 
 Attention maps, training steps, a prompt box, a comparison, patched prompts, gates,
-truncation, prefixes, people, a text encoder's LoRA.
+truncation, prefixes, people, a text encoder's LoRA, masks of photos.
 
 Each combines a plain function that draws a picture with controls for its arguments.
 Make your own panels in the same way:
@@ -29,6 +29,7 @@ from perso_lite.teaching.method_panels.celeb_basis import person_explorer
 from perso_lite.teaching.method_panels.neti import truncation_explorer
 from perso_lite.teaching.method_panels.perfusion import gate_explorer, two_gates
 from perso_lite.teaching.method_panels.textboost import text_lora_explorer
+from perso_lite.teaching.own_pictures.mask_panel import mask_editor
 from perso_lite.teaching.panel import Panel, choice, slider, span, text_box
 from perso_lite.teaching.patching_panel import prompt_patching
 from perso_lite.teaching.prompt_panel import prompt_box
@@ -39,6 +40,7 @@ __all__ = [
     "choice",
     "compare",
     "gate_explorer",
+    "mask_editor",
     "person_explorer",
     "prefix_explorer",
     "prompt_box",

@@ -19,6 +19,7 @@ from perso_lite.teaching.exercises.solutions_comparison import (
 from perso_lite.teaching.exercises.solutions_comparison import (
     undominated as undominated,
 )
+from perso_lite.teaching.exercises.solutions_own_pictures import sharpness as sharpness
 
 # -- notebook 01: a tiny text-to-image model -------------------------------------------
 

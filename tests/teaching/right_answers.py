@@ -269,6 +269,26 @@ def tau_pair_by_pair(one, other):
     return 2 * alike / len(pairs) - 1
 
 
+def sharpness_by_convolution(gray):
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    return (
+        torch.nn.functional.conv2d(gray[None, None], kernel[None, None]).pow(2).mean()
+    )
+
+
+def sharpness_pixel_by_pixel(gray):
+    height, width = gray.shape
+    found = [
+        (
+            gray[y - 1, x] + gray[y + 1, x] + gray[y, x - 1] + gray[y, x + 1]
+            - 4 * gray[y, x]
+        ) ** 2
+        for y in range(1, height - 1)
+        for x in range(1, width - 1)
+    ]  # fmt: skip
+    return sum(found) / len(found)
+
+
 RIGHT = {
     "cross_attention": [own_attention, attention_by_torch, attention_by_position],
     "guided_noise": [own_guidance, mixed_guidance, torch.lerp],
@@ -291,4 +311,5 @@ RIGHT = {
     "undominated": [undominated_one_by_one, undominated_by_least],
     "resampled_means": [means_toy_by_toy, means_of_means],
     "kendall_tau": [tau_of_a_table, tau_pair_by_pair],
+    "sharpness": [sharpness_by_convolution, sharpness_pixel_by_pixel],
 }

@@ -11,6 +11,7 @@ import wrong_answers_06
 import wrong_answers_07
 import wrong_answers_08
 import wrong_answers_09
+import wrong_answers_10
 from right_answers import RIGHT, own_attention, own_guidance
 from wrong_answers_01_02 import no_scaling
 from wrong_answers_03 import no_roots
@@ -28,6 +29,7 @@ WRONG = {
     **wrong_answers_07.WRONG,
     **wrong_answers_08.WRONG,
     **wrong_answers_09.WRONG,
+    **wrong_answers_10.WRONG,
 }
 EXERCISES = (
     "cross_attention",
@@ -51,6 +53,7 @@ EXERCISES = (
     "undominated",
     "resampled_means",
     "kendall_tau",
+    "sharpness",
 )
 
 

@@ -1,0 +1,1 @@
+"""For notebook 10: photos, masks, memory, and files that other programs read."""
