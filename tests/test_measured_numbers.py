@@ -46,6 +46,11 @@ def gain(point: str, over: str, score: str = "instance") -> Interval:
     return interval(toys(), point, score, over=over)
 
 
+def one(point: str, over: str, score: str = "instance") -> Interval:
+    """The gain of what was learned from one picture."""
+    return interval(results("textboost"), point, score, over=over)
+
+
 def people(point: str, over: str) -> Interval:
     """The gain in identity over the people that both points have."""
     return difference("people", "instance", point, over)[0]
@@ -115,6 +120,9 @@ LORA, CUSTOM = "dreambooth_lora 150", "custom_diffusion 150"
 WIDE, CLOSED = "perfusion local 0.45", "perfusion local 1.0"
 TRAINED = "perfusion trained 0.65"
 STRANGER, CAT = "celeb basis free 120", "catversion 200"
+OF_CLASS = ", class word"
+UNKEPT = f"textboost without knowledge preservation{OF_CLASS}"
+OFTEN = ("textboost augmented often", "textboost augmented silently and often")
 
 Claim = tuple[str, Callable[[Interval], str], Callable[[], Interval]]
 # words with {} for the number, how the number is written, what it is
@@ -132,6 +140,7 @@ CLAIMS: dict[str, list[Claim]] = {
             lambda: pairs("perfusion exact", over="dreambooth_lora"),
         ),
         ("known people ({})", signed, lambda: people(STRANGER, "nearest name")),
+        ("made for it ({})", signed, lambda: one("perfusion", "textboost")),
         ("in {} of pairs", percent, lambda: right_of_its_class("clip_image_plain")),
     ],
     "data/README.md": [
@@ -166,6 +175,10 @@ CLAIMS: dict[str, list[Claim]] = {
         ("(identity {}", signed, lambda: people(STRANGER, "nearest name")),
         ("people; {} of the way", mean_percent, way_to_the_oracle),
         ("still more ({}", signed, lambda: people("textual_inversion", STRANGER)),
+        ("its class word ({})", signed, lambda: one("textboost", "class prior")),
+        ("from it ({})", signed, lambda: one("textboost", "perfusion")),
+        ("less of it ({})", signed, lambda: one(f"textboost{OF_CLASS}", UNKEPT)),
+        ("({} of the pictures)", signed, lambda: one(*OFTEN, "transformed")),
         (
             "step of Perfusion takes {}",
             plain,

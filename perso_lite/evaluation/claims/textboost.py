@@ -11,6 +11,7 @@ claim = claims_source(
 one = partial(gain, of="one picture")
 WHOLE, UNKEPT = "textboost", "textboost without knowledge preservation"
 UNIFORM = "textboost at uniform timesteps"
+OFTEN = "textboost augmented often", "textboost augmented silently and often"
 SD_LORA = 12 * (4 * 4 * (768 + 768) + 2 * 4 * (768 + 3072))  # layers x projections
 
 CLAIMS = (
@@ -31,7 +32,9 @@ CLAIMS = (
         "abstract",
         one("traces of transformations, tokens minus silent captions", "transformed",
             WHOLE, "textboost augmented silently", below=0),
-        one("subject fidelity, the same", "instance",
+        one("the same, with the released code's probability", "transformed",
+            *OFTEN, below=0),
+        one("subject fidelity, with ours", "instance",
             WHOLE, "textboost augmented silently", above=0),
     ),
     claim(
