@@ -44,9 +44,9 @@ def shut_gate_noticed(base: StableDiffusionPipeline, concept: Gated) -> Iterator
             warned.append(_sentence(concept))
             warnings.warn(warned[0], stacklevel=2)
 
+    encoder = base.text_encoder
     with restored() as at_exit:
-        hook = base.text_encoder.register_forward_hook(note, with_kwargs=True)
-        at_exit(hook.remove)
+        at_exit(encoder.register_forward_hook(note, with_kwargs=True).remove)
         yield
 
 
