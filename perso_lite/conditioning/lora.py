@@ -73,7 +73,7 @@ class LoraLayers:
 
     @contextmanager
     def attached(
-        self, network: nn.Module, where: Callable[[], Tensor] | None = None
+        self, network: nn.Module, where: Callable[[], Tensor | None] | None = None
     ) -> Iterator[None]:
         """Inside, each layer adds s B A x to what the projection of its name returns.
 
@@ -83,7 +83,8 @@ class LoraLayers:
         Args:
             network: a text encoder or a U-Net.
             where: asked for at each call; what is added is multiplied with it: 0 where
-                nothing is to change. Default: it is added everywhere.
+                nothing is to change. Default, and if it answers None: it is added
+                everywhere.
 
         Raises:
             PersoError: `network` is built differently.
@@ -98,7 +99,7 @@ class LoraLayers:
 
 def _added(
     layer: LoraLayer,
-    where: Callable[[], Tensor] | None,
+    where: Callable[[], Tensor | None] | None,
     _: nn.Module,
     args: tuple,
     output: Tensor,
@@ -106,8 +107,9 @@ def _added(
     """W x + s B A x, for x (..., in), or (batch, in, height, width)."""
     thin, wide = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
     learned = wide(thin(args[0].to(thin.weight.dtype))) * layer.scaling[ADAPTER]
-    if where is not None:
-        learned = learned * where().to(learned.dtype)
+    places = where() if where is not None else None
+    if places is not None:
+        learned = learned * places.to(learned.dtype)
     return (output + learned).to(output.dtype)
 
 

@@ -14,6 +14,7 @@ from perso_lite import (
     ExtendedTextualInversion,
     PersoError,
     TextBoost,
+    TextualInversion,
     attached,
     encode_prompts,
     fit,
@@ -23,7 +24,7 @@ from perso_lite.checkpoints import begin_training, training_record
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import as_read
-from perso_lite.methods.textboost.causality import from_word_on
+from perso_lite.methods.textboost.causality import beside_other_words, from_word_on
 from perso_lite.methods.textboost.knowledge import shipped_captions, unlike
 from perso_lite.methods.textboost.norms import capped, mean_norm
 from perso_lite.methods.textboost.timesteps import snr_probabilities
@@ -162,6 +163,62 @@ def test_words_of_other_methods_follow_the_scale(tiny):
             pictures.append(generate(tiny, "a <dog>", **OPTIONS))
     whole, half, again = pictures
     assert torch.equal(whole, again) and (whole - half).abs().max() > 1e-4
+
+
+# -- words of other concepts -----------------------------------------------------------
+
+
+def test_only_own_words_and_the_bases_are_beside_others():
+    base_word, own, other = 3, 9, 12
+    ids = torch.tensor([[base_word, own, own + 1, other, 8], [base_word] * 5])
+    places = beside_other_words(ids, own, 2, known=8)
+    assert places.shape == (2, 5, 1)
+    assert places[..., 0].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+
+
+def first_projection_of(base, prompt, *methods):
+    """What the first layer that LoRA changes returns for a prompt, (tokens, dim)."""
+    seen = []
+    layer = base.text_encoder.get_submodule(next(iter(methods[-1].lora.layers)))
+    with attached(base, *methods):  # the hook comes last, so it sees what LoRA added
+        hook = layer.register_forward_hook(lambda *call: seen.append(call[2][0]))
+        try:
+            encode_prompts(base, [prompt])
+        finally:
+            hook.remove()
+    return seen[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["another method", "another of its own"])
+@pytest.mark.parametrize("prompt", ["a <dog> and a <toy>", "a <toy> and a <dog>"])
+def test_lora_is_left_out_at_words_of_others(tiny, kind, prompt):
+    if kind == "another method":
+        other = TextualInversion(tiny, "dog", "<dog>")
+    else:
+        other = make(tiny, "<dog>", class_word="dog", with_class_word=False)  # B is 0
+    method = make(tiny, seed=0)
+    with attached(tiny, other, method):
+        said = tiny.maybe_convert_prompt(prompt, tiny.tokenizer)
+        ids = tiny.tokenizer(said, padding="max_length", return_tensors="pt").input_ids
+        place = other.tokens.places(tiny.tokenizer, ids)[0]
+    with_lora = first_projection_of(tiny, prompt, other, method)
+    method.lora_scale = 0.0
+    without = first_projection_of(tiny, prompt, other, method)
+    assert place.sum() == 1 and torch.equal(with_lora[place], without[place])
+    moved = (with_lora - without).abs().amax(1)
+    assert (moved[~place] > 1e-4).all()
+
+
+@torch.no_grad()
+def test_with_causality_preserved_a_word_before_its_own_stays(tiny):
+    other = TextualInversion(tiny, "dog", "<dog>")
+    method, prompt = make(tiny, seed=0, causality_preserved=True), "a <dog> and a <toy>"
+    whole = states_of(tiny, other, method, prompts=[prompt])
+    method.lora_scale = 0.0
+    assert torch.equal(
+        whole[:, :5], states_of(tiny, other, method, prompts=[prompt])[:, :5]
+    )
 
 
 # -- causality -------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A placeholder that stands for a pair of vectors in the space of names."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from perso_lite.conditioning.words import vectors_of
 from perso_lite.errors import PersoError, check_finite
 from perso_lite.method import Method
 from perso_lite.methods.celeb_basis.basis import NameBasis, basis_of
+from perso_lite.methods.celeb_basis.beside_others import among_people
 from perso_lite.methods.celeb_basis.coefficients import on_sphere
 from perso_lite.methods.celeb_basis.names import SLOTS, name_ids
 from perso_lite.sampling import InferenceParameter
@@ -111,13 +113,17 @@ class WordInBasis(Method):
         along = torch.einsum("kp,kpd->kd", self.coefficients(), self.directions)
         return self.mean + along
 
-    def attach(self, base: StableDiffusionPipeline) -> AbstractContextManager[None]:
+    @contextmanager
+    def attach(self, base: StableDiffusionPipeline) -> Iterator[None]:
         """Inside the `with` block, `base` knows the person.
+
+        A prompt with a concept of another method beside it gets a warning.
 
         Raises:
             PersoError: the word is taken, or `base` has another text width.
         """
-        return self.tokens.attached(base, self.vectors)
+        with self.tokens.attached(base, self.vectors), among_people(base, self.tokens):
+            yield
 
     def header(self) -> dict[str, str]:
         """With the fingerprint of the basis, which is not in the file."""

@@ -28,6 +28,7 @@ from perso_lite.base import base_name, text_fingerprint
 from perso_lite.conditioning.words import noun_of, vector_of
 from perso_lite.errors import PersoError, check_whole
 from perso_lite.method import Method
+from perso_lite.methods.perfusion.beside_others import shut_gate_noticed
 from perso_lite.methods.perfusion.covariance import TextCovariance, covariance_of
 from perso_lite.methods.perfusion.joint_edit import joined_edit
 from perso_lite.methods.perfusion.rank_one import check_gate
@@ -182,6 +183,7 @@ class Perfusion(Method):
         """Inside the `with` block, `base` knows the word and its layers are edited.
 
         Several concepts on one base are edited jointly; their order does not matter.
+        A prompt beside whose other new words the gate stays shut gets a warning.
 
         Raises:
             PersoError: the word is taken, `base` is of another shape, or a concept is
@@ -190,6 +192,7 @@ class Perfusion(Method):
         with (
             self.tokens.attached(base, lambda: self.embedding),
             joined_edit(base, self),
+            shut_gate_noticed(base, self),
         ):
             yield
 

@@ -1,9 +1,14 @@
-"""Causality-preserved adaptation: the text encoder changes from the new word on.
+"""Where LoRA acts in a text: not at words of others, and not before its own if chosen.
 
-LoRA on every position changes all prompts, even the start token, which sees nothing of
-the prompt. CLIP's text encoder reads from left to right, so whatever changes at a
-position is seen by those behind it only. If LoRA is therefore added from the first new
-word on, up to the end token, prompts without it stay as they are, to the last bit.
+Words of other concepts were learned with the base's text encoder: Perfusion knows its
+word by its text state, and NeTI's mapper made one for each layer. So LoRA is left out
+at their places (ours; nothing changes in a text without them).
+
+Causality-preserved adaptation: LoRA on every position changes all prompts, even the
+start token, which sees nothing of the prompt. CLIP's text encoder reads from left to
+right, so whatever changes at a position is seen by those behind it only. If LoRA is
+therefore added from the first new word on, up to the end token, prompts without it stay
+as they are, to the last bit.
 
 Park, Kim and Shim, "Boosting Text Encoder for Personalized Text-to-Image Generation",
 TMLR 2026, as its released code has it.
@@ -36,17 +41,36 @@ def from_word_on(ids: Tensor, first: int, count: int, end: int) -> Tensor:
     return ((new.cumsum(1) > 0) & ~behind_end)[..., None].float()
 
 
+def beside_other_words(ids: Tensor, first: int, count: int, known: int) -> Tensor:
+    """0 at new words of other concepts, 1 elsewhere: (texts, tokens, 1).
+
+    Args:
+        ids: token ids, (texts, tokens).
+        first: id of the first new token of this concept.
+        count: how many it has.
+        known: how many tokens the base knows; all ids from there on are new.
+    """
+    own = (ids >= first) & (ids < first + count)
+    return (own | (ids < known))[..., None].float()
+
+
 @contextmanager
 def watched_words(
-    base: StableDiffusionPipeline, tokens: LearnedTokens
-) -> Iterator[Callable[[], Tensor]]:
-    """Inside, tells `from_word_on` of the texts that are being encoded."""
-    present: list[Tensor] = []
+    base: StableDiffusionPipeline, tokens: LearnedTokens, causality_preserved: bool
+) -> Iterator[Callable[[], Tensor | None]]:
+    """Inside, tells where LoRA acts in the texts that are being encoded.
+
+    That is (texts, tokens, 1), or None: everywhere.
+    """
+    present: list[Tensor | None] = [None]
 
     def note(_: nn.Module, args: tuple, kwargs: dict) -> None:
         ids, tokenizer = call_argument(args, kwargs, 0, "input_ids"), base.tokenizer
-        first, end = tokens.first_id(tokenizer), tokenizer.eos_token_id
-        present[:] = [from_word_on(ids, first, len(tokens.tokens), end)]
+        own = tokens.first_id(tokenizer), len(tokens.tokens)
+        places = beside_other_words(ids, *own, tokenizer.vocab_size)
+        if causality_preserved:
+            places = places * from_word_on(ids, *own, tokenizer.eos_token_id)
+        present[:] = [None if places.all() else places]
 
     encoder = base.text_encoder
     with restored() as at_exit:

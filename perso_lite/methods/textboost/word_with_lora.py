@@ -4,8 +4,8 @@ This is what TextBoost learns and draws with; how it learns is in `textboost.py`
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +139,14 @@ class WordWithLora(Method):
         """Inside the `with` block, `base` knows the words and reads with LoRA.
 
         LoRA of several concepts adds up. Unless causality is preserved, it changes
-        every prompt.
+        every prompt. At words of other concepts it is left out (see `causality.py`).
 
         Raises:
             PersoError: a word is taken, or the text encoder is built differently.
         """
-        places: AbstractContextManager[Callable[[], Tensor] | None] = nullcontext()
-        if self.causality_preserved:
-            places = watched_words(base, self.tokens)
         with (
             self.tokens.attached(base, self.all_vectors),
-            places as where,
+            watched_words(base, self.tokens, self.causality_preserved) as where,
             self.lora.attached(base.text_encoder, where),
         ):
             yield

@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -11,7 +12,14 @@ from face_helpers import sees, sees_one_face
 from one_batch import batch_of, losses_of
 from PIL import Image
 
-from perso_lite import PersoError, attached, encode_prompts, fit, load_method
+from perso_lite import (
+    PersoError,
+    TextualInversion,
+    attached,
+    encode_prompts,
+    fit,
+    load_method,
+)
 from perso_lite.concepts import Concept
 from perso_lite.conditioning.words import vectors_of
 from perso_lite.files.tensors import read_tensors
@@ -394,3 +402,28 @@ def test_the_released_settings_are_settings(tiny):
     )
     assert person.settings() | RELEASED_SETTINGS == person.settings()
     assert person.learning_rate == 0.01
+
+
+# -- beside others ---------------------------------------------------------------------
+
+
+def warnings_of(base, prompts, *methods):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with torch.no_grad(), attached(base, *methods):
+            for prompt in prompts:
+                encode_prompts(base, [prompt])
+    return [
+        str(w.message) for w in caught if "a person and a concept" in str(w.message)
+    ]
+
+
+def test_a_person_beside_a_concept_of_another_method_gets_a_warning(tiny):
+    two = [CelebBasis(tiny, "teddy", token) for token in ("<ann>", "<ben>")]
+    other = TextualInversion(tiny, "dog", "<dog>")
+    each_alone = ["<ann> next to <ben>", "a <dog> and a cat", "<ben>", ""]
+    for methods in ([*two, other], [other, *two], [two[0], other, two[1]]):
+        assert warnings_of(tiny, each_alone, *methods) == []
+        beside = ["<ann> next to a <dog>", "a <dog> next to <ben>"]
+        (sentence,) = warnings_of(tiny, each_alone + beside, *methods)
+        assert "pictures of their own" in sentence

@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from before_and_after import changes, disturbed, snapshot_of
 from perso_lite import (
     Perfusion,
     PersoError,
+    TextualInversion,
     attached,
     encode_prompts,
     generate,
@@ -358,3 +360,36 @@ def test_how_concepts_are_edited_is_said_before_they_are_attached(tiny, toy):
     with joint_edit(tiny, "rome") as edit, toy.attach(tiny):
         assert edit.concepts == [toy]
     assert "joint_edit" not in vars(tiny.unet)
+
+
+def states_and_warnings(base, prompts, *methods):
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("always")
+        with attached(base, *methods):
+            states = encode_prompts(base, prompts)
+    return states, [str(w.message) for w in caught if "gate" in str(w.message)]
+
+
+def test_a_gate_that_stays_shut_beside_another_word_is_no_secret(tiny, toy):
+    other = TextualInversion(tiny, "dog", "<dog>")
+    alone, beside = "a <dog> and a cat", "a <dog> next to a <toy>"
+    states, silent = states_and_warnings(tiny, [alone, PROMPT], other, toy)
+    assert silent == []
+    with toy.attach(tiny), other.attach(tiny):
+        place = toy.tokens.places(tiny.tokenizer, prompt_ids(tiny, beside))
+    states, _ = states_and_warnings(tiny, [beside], other, toy)
+    toy.target_input.copy_(states[place][0])  # i* is the word's own state: s is 1
+    assert states_and_warnings(tiny, [beside], other, toy)[1] == []
+    toy.target_input.mul_(2)  # s is 0.5
+    for beta, count in ((0.45, 0), (0.55, 1)):
+        toy.beta = beta
+        changed, said = states_and_warnings(tiny, [beside, beside], toy, other)
+        assert len(said) == count and torch.equal(changed[:1], states)
+    assert "Say <toy> first" in said[0] and "beta=0.40" in said[0]
+    toy.train()  # training says one word at a time, with a gate of its own
+    assert states_and_warnings(tiny, [beside], other, toy)[1] == []
+
+
+def prompt_ids(base, prompt):
+    text = base.maybe_convert_prompt(prompt, base.tokenizer)
+    return base.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
