@@ -37,7 +37,7 @@ def test_only_the_first_picture_is_left(concept):
 
 
 def test_groups_have_names_for_files_and_parts_are_settings(tiny):
-    assert len(evaluate_textboost.POINTS) == 18
+    assert len(evaluate_textboost.POINTS) == 19
     assert all(name.replace("_", "").isalpha() for name in evaluate_textboost.POINTS)
     usual = evaluate_textboost.TextBoost(tiny, "teddy").settings()
     for changed in evaluate_textboost.PARTS.values():

@@ -185,7 +185,8 @@ class JoinedPrefixes:
         attention: Tensor,
     ) -> Tensor:
         """The attention of the texts in which prefixes act, with these."""
-        query, key = queries_and_keys(layer, self._states[texts])
+        # of all texts, since a LoRA attached to a projection expects all
+        query, key = (part[texts] for part in queries_and_keys(layer, self._states))
         visible = causal(key.shape[-2], key.device)
         if self._padding is not None:
             visible = visible & self._padding[texts][:, None, None].bool()
