@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from peft import PeftModel
 from transformers import CLIPTextModel
 
 from perso_lite.errors import PersoError, shortened
@@ -34,6 +35,8 @@ def check_parts(
     for name in PARTS if pictures else READS_TEXT:
         part = getattr(pipe, name, None)
         part = getattr(part, "_orig_mod", part)  # of what is compiled
+        if isinstance(part, PeftModel):  # a text encoder with somebody's adapter
+            part = part.get_base_model()
         if not isinstance(part, PARTS[name]):
             source = source or f"This {type(pipe).__name__}"
             raise _other_kind(source, name, type(part).__name__)

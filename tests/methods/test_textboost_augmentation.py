@@ -171,7 +171,8 @@ def test_there_are_18_vectors_in_words_that_clip_knows(tiny, monkeypatch):
         def tokenize(self, text):
             return [text]
 
-    own = type("Base", (), {"tokenizer": Knowing()})()
+    parts = {"text_encoder": tiny.text_encoder, "unet": tiny.unet}
+    own = type("Base", (), parts | {"tokenizer": Knowing()})()
     words = Augmentation(own, "<toy>", "tokens", 0.8, 1, 0).words
     assert sum(len(text.split()) for text in words.values()) == 18
     assert words == {name: texts[0] for name, texts in WORDS.items()}
