@@ -8,7 +8,7 @@ the table would have been read beyond its end.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -184,3 +184,13 @@ def embedding_hooks(
         return torch.where(ours[..., None], learned, embedded)
 
     return hide, write
+
+
+def words_of_others(
+    tokenizer: CLIPTokenizer, ids: Tensor, own: Iterable[LearnedTokens]
+) -> Tensor:
+    """Which tokens of texts are new words of none of these, boolean, as `ids`."""
+    others = ids >= tokenizer.vocab_size  # the base's own words come before
+    for tokens in own:
+        others &= ~tokens.contain(tokenizer, ids)
+    return others

@@ -25,7 +25,7 @@ from transformers import CLIPTokenizer
 
 from perso_lite.conditioning.cross_attention import call_argument, shared_on
 from perso_lite.conditioning.restored import restored, take_out
-from perso_lite.conditioning.tokens import LearnedTokens
+from perso_lite.conditioning.tokens import LearnedTokens, words_of_others
 from perso_lite.conditioning.words import encode_prompts
 from perso_lite.errors import PersoError
 
@@ -157,9 +157,8 @@ class JoinedPrefixes:
         self._padding = call_argument(args, kwargs, 1, "attention_mask")
         acting = [(c, c.acts_in(self._base.tokenizer, ids)) for c in self.concepts]
         self._acting = [(concept, texts) for concept, texts in acting if texts.any()]
-        self._deaf = ids >= self._base.tokenizer.vocab_size
-        for concept in self.concepts:
-            self._deaf &= ~concept.tokens.contain(self._base.tokenizer, ids)
+        own = [concept.tokens for concept in self.concepts]
+        self._deaf = words_of_others(self._base.tokenizer, ids, own)
 
     def _states_come(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         self._states = call_argument(args, kwargs, 0, "hidden_states")

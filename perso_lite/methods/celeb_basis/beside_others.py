@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
 from perso_lite.conditioning.cross_attention import call_argument, shared_on
 from perso_lite.conditioning.restored import restored, take_out
-from perso_lite.conditioning.tokens import LearnedTokens
+from perso_lite.conditioning.tokens import LearnedTokens, words_of_others
 
 KEY = "people"  # under which the text encoder keeps them
 
@@ -37,14 +36,9 @@ class People:
             yield self
 
     def _text_comes(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        ids, tokenizer = (
-            call_argument(args, kwargs, 0, "input_ids"),
-            self._base.tokenizer,
-        )
-        people = torch.zeros_like(ids, dtype=torch.bool)
-        for word in self.words:
-            people |= word.contain(tokenizer, ids)
-        others = (ids >= tokenizer.vocab_size) & ~people
+        ids = call_argument(args, kwargs, 0, "input_ids")
+        others = words_of_others(self._base.tokenizer, ids, self.words)
+        people = (ids >= self._base.tokenizer.vocab_size) & ~others
         if not self._warned and bool((people.any(1) & others.any(1)).any()):
             self._warned = True
             warnings.warn(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import call_argument
 from perso_lite.conditioning.restored import restored
-from perso_lite.conditioning.tokens import LearnedTokens
+from perso_lite.conditioning.tokens import LearnedTokens, words_of_others
 from perso_lite.methods.perfusion.rank_one import similarities
 
 STEP = 0.15  # how much lower a beta is proposed (ours: brought such a teddy back)
@@ -56,7 +56,7 @@ def _is_shut(
 ) -> bool:
     """Whether s < beta at the word, in a text (texts, tokens) with other new words."""
     tokenizer, tokens = base.tokenizer, concept.tokens
-    others = (ids >= tokenizer.vocab_size) & ~tokens.contain(tokenizer, ids)
+    others = words_of_others(tokenizer, ids, [tokens])
     said = tokens.places(tokenizer, ids) & others.any(1, keepdim=True)
     if not said.any():
         return False
