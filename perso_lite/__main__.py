@@ -133,6 +133,7 @@ def add_converting(commands: Any) -> None:
     change.add_argument("--placeholder-token", help="default: as in the file, or <out>")
     change.add_argument("--identifier-token", help="rare word of a LoRA's captions")
     change.add_argument("--modifier-token", help="word to take, of Custom Diffusion's")
+    change.add_argument("--person", type=whole(0), help="of Celeb Basis, from 0")
     change.add_argument("--base", help="folder or hub id; default: the shipped")
     change.set_defaults(run=later("commands.convert", "convert"))
 

@@ -16,7 +16,7 @@ def convert(
     out: Path,
     placeholder_token: str | None = None,
     base: str | None = None,
-    **of_one_format: str | None,
+    **of_one_format: str | int | None,
 ) -> None:
     """Recognize a file by its content, read it onto the base, and write our own.
 

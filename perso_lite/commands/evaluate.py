@@ -12,6 +12,7 @@ MEASUREMENTS = {  # the module of each measurement
     "catversion": "commands.evaluations.evaluate_catversion",
     "textboost": "commands.evaluations.evaluate_textboost",
     "celeb": "commands.evaluations.evaluate_celeb",
+    "more": "commands.evaluations.evaluate_more",
     "pairs": "commands.evaluate_pairs",
     "mix": "commands.evaluations.evaluate_mix",
     "judges": "commands.evaluations.evaluate_judges",
@@ -31,8 +32,9 @@ def main(argv: list[str] | None = None) -> None:
             "Say what to evaluate: `evaluate base` (does it draw what prompts say?), "
             "`methods` (is it the concept, and still what prompts say?), `tradeoff` "
             "(the same at many settings), `neti`, `catversion`, `textboost`, `celeb` "
-            "(one method, part by part), `pairs` (two concepts in one picture), "
-            "`mix` (two of two methods), `judges` (which metric tells the truth?) or "
-            "`claims` (what papers claim)."
+            "(one method, part by part), `more` (what eight toys left undecided, with "
+            "eight others), `pairs` (two concepts in one picture), `mix` (two of two "
+            "methods), `judges` (which metric tells the truth?) or `claims` (what "
+            "papers claim)."
         )
     import_quietly(MEASUREMENTS[what]).main(others)

@@ -4,7 +4,7 @@
 locked, or trained too) and with the methods it is compared with. Perfusion's inference
 parameters vary, one file for the whole curve; the other methods stop at several
 training lengths. The pictures are scored for subject fidelity and prompt fidelity,
-beside the class prior and the oracle.
+beside the class prior and the oracle. At last Perfusion stops at several lengths, too.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from perso_lite.world.oracle import true_pictures
 BETAS = (1.0, 0.9, 0.75, 0.65, 0.55, 0.45)
 FEW_BETAS = (0.65, 0.45)  # of the other two kinds of keys (ours, for cost)
 PERFUSION_STEPS = 200  # ours
+PERFUSION_LENGTHS = (25, 50, 100, 200)  # for its seconds to most of what it learns
 EARLY = 100  # steps after which a concept is saved for `evaluate pairs`, too (ours)
 LENGTHS = {  # training steps after which the others are scored (ours)
     "textual_inversion": (100, 400),
@@ -93,6 +94,16 @@ def other_points(
     method.save(folder / f"{concept.name}-{name}.safetensors")
 
 
+def length_points(
+    base: StableDiffusionPipeline, concept: Concept, folder: Path
+) -> Iterator[Point]:
+    """Perfusion as it is by default, at several training lengths."""
+    method = METHODS["perfusion"](base, concept.class_word, concept.placeholder_token)
+    for step in fit(method, concept, max(PERFUSION_LENGTHS)):
+        if step.index + 1 in PERFUSION_LENGTHS:
+            yield f"perfusion, {step.index + 1} steps", [method]
+
+
 def one_room_points(
     base: StableDiffusionPipeline, concept: Concept, folder: Path
 ) -> Iterator[Point]:
@@ -123,6 +134,7 @@ POINTS: dict[str, Points] = {
     "perfusion": perfusion_points,
     **{name: partial(other_points, name) for name in LENGTHS},
     "one_room": one_room_points,
+    "lengths": length_points,
 }
 
 

@@ -45,22 +45,25 @@ def load_costs() -> dict[str, Cost]:
 
 
 def fidelity_over_steps(
-    results: Results, lengths: Sequence[str], score: str = "instance"
+    results: Results,
+    lengths: Sequence[str] | Mapping[int, str],
+    score: str = "instance",
 ) -> dict[int, float]:
     """A score after so many training steps, from the class prior at step 0.
 
     Args:
         results: from `load_results`.
-        lengths: points of one method, whose names end with their training steps.
+        lengths: points of one method, whose names end with their training steps; or
+            points of any names by their training steps.
         score: its name.
 
     Raises:
         PersoError: a point has no such score.
     """
-    found = {0: interval(results, "class prior", score)[0]}
-    for point in lengths:
-        found[int(point.rpartition(" ")[2])] = interval(results, point, score)[0]
-    return found
+    if not isinstance(lengths, Mapping):
+        lengths = {int(point.rpartition(" ")[2]): point for point in lengths}
+    after = {0: "class prior", **lengths}
+    return {k: interval(results, point, score)[0] for k, point in after.items()}
 
 
 def steps_to(curve: Mapping[int, float], share: float = 0.9) -> float:

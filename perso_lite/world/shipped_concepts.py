@@ -12,6 +12,7 @@ the `truth` that is saved beside its pictures.
 import colorsys
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -65,9 +66,20 @@ def person_concept(name: str) -> Thing:
 
 def concept_scenes(name: str) -> list[Scene]:
     """The scenes of a shipped concept's training pictures."""
+    if name in TOY_CONCEPTS:
+        return scenes_of(name, toy_concept(name), SHOTS)
+    return scenes_of(name, person_concept(name), (None,))
+
+
+def scenes_of(name: str, thing: Thing, shots: Sequence[str | None]) -> list[Scene]:
+    """Scenes that show a toy or a person alone.
+
+    Args:
+        name: decides framings and moods.
+        thing: what they show.
+        shots: a place for each scene, or None; all scenes in a place show one room.
+    """
     rng = random.Random(f"shots/{name}")
-    toy = name in TOY_CONCEPTS
-    thing = toy_concept(name) if toy else person_concept(name)
     room = tuple(rng.random() for _ in range(MOOD_NUMBERS))
     return [
         Scene(
@@ -76,7 +88,7 @@ def concept_scenes(name: str) -> list[Scene]:
             mood=room if place else tuple(rng.random() for _ in range(MOOD_NUMBERS)),
             framing=(rng.random(), rng.random(), rng.random(), 0.5 * (i % 2) + 0.4),
         )
-        for i, place in enumerate(SHOTS if toy else (None,))
+        for i, place in enumerate(shots)
     ]
 
 

@@ -14,6 +14,7 @@ from perso_lite import (
     load_method,
 )
 from perso_lite.__main__ import main
+from perso_lite.methods.celeb_basis import word_in_basis
 
 
 @pytest.fixture
@@ -108,6 +109,27 @@ def test_a_folder_of_textboost_is_converted(convert, tiny, own_tiny, tmp_path, c
     assert "is a concept of textboost now" in capsys.readouterr().out
     assert convert(folder, "--placeholder-token", "<tom>")[0] == 0
     assert load_method(out, tiny).placeholder_token == "<tom>"
+
+
+@pytest.mark.parametrize("person", [None, 1])
+def test_one_of_several_people_is_converted(
+    convert, tiny, tmp_path, name_basis, monkeypatch, person
+):
+    monkeypatch.setattr(word_in_basis, "basis_of", lambda _: name_basis)
+    people = [torch.full((2, 1, 6), value) for value in (0.25, 0.5)]
+    path = tmp_path / "people.pt"
+    torch.save({"id_coefficients": people}, path)
+    code, out = convert(path, *([] if person is None else ["--person", str(person)]))
+    assert code == 0
+    learned = load_method(out, tiny)
+    assert learned.name == "celeb_basis"
+    assert torch.equal(learned.weights.detach(), people[person or 0][:, 0])
+
+
+def test_a_person_is_not_for_other_files(convert, tiny, tmp_path, capsys):
+    code, out = convert(public_word(tiny, tmp_path), "--person", "0")
+    assert code == 2 and not out.exists()
+    assert "--person is not for this file" in capsys.readouterr().err
 
 
 def test_a_folder_for_stock_libraries_is_not_taken_for_a_word(

@@ -149,3 +149,19 @@ def test_two_people_are_drawn_from_their_files_in_both_orders(
     (tmp_path / f"{names[1]}-celeb_basis.safetensors").unlink()
     with pytest.raises(PersoError, match="held-out-person-01"):
         GROUPS["pairs"](tiny, on_tiny, people[0], options)
+
+
+def test_a_balloon_is_drawn_from_the_files_of_three_methods(tiny, on_tiny, tmp_path):
+    person = rendered_person("held-out-person-00", 32)
+    kinds = ["celeb_basis", "textual_inversion", "dreambooth_lora"]
+    for kind in kinds:
+        rare = {"identifier_token": "cat"} if kind == "dreambooth_lora" else {}
+        method = METHODS[kind](tiny, "teddy", person.placeholder_token, **rare)
+        method.save(tmp_path / f"{person.name}-{kind}.safetensors")
+    options = Namespace(seeds=1, guidance=1.0, steps=1, out=tmp_path)
+    found = GROUPS["balloon"](tiny, on_tiny, person, options)
+    drawn = ["balloon: mean person", *(f"balloon: {kind}" for kind in kinds)]
+    assert list(found) == drawn
+    assert all(len(scores["prompt"]) == 4 for scores in found.values())
+    later = rendered_person(held_out_people()[12], 32)
+    assert GROUPS["balloon"](tiny, on_tiny, later, options) == {}

@@ -23,10 +23,11 @@ def small(monkeypatch):
     monkeypatch.setattr(tradeoff, "concept_prompts", lambda: PROMPTS)
     monkeypatch.setattr(tradeoff, "PERFUSION_STEPS", 2)
     monkeypatch.setattr(tradeoff, "EARLY", 1)
+    monkeypatch.setattr(tradeoff, "PERFUSION_LENGTHS", (1, 2))
     monkeypatch.setattr(tradeoff, "BETAS", (0.65,))
     monkeypatch.setattr(tradeoff, "FEW_BETAS", (0.65,))
     monkeypatch.setattr(tradeoff, "LENGTHS", {"textual_inversion": (1, 2)})
-    cheap = ("ends", "perfusion", "textual_inversion", "one_room")
+    cheap = ("ends", "perfusion", "textual_inversion", "one_room", "lengths")
     points = {group: tradeoff.POINTS[group] for group in cheap}
     monkeypatch.setattr(tradeoff, "POINTS", points)
 
@@ -46,6 +47,7 @@ def test_the_tradeoff_is_measured_part_by_part_and_gathered(small, base, tmp_pat
         "class prior", "oracle", "perfusion local 0.65", "perfusion global 0.65",
         "perfusion trained 0.65", "textual_inversion 1", "textual_inversion 2",
         "one room, perfusion local 0.65", "one room, perfusion trained 0.65",
+        "perfusion, 1 steps", "perfusion, 2 steps",
     ]  # fmt: skip
     for point, scores in found.items():
         assert [len(v) for v in scores["instance"]] == [2, 2], point
@@ -54,6 +56,9 @@ def test_the_tradeoff_is_measured_part_by_part_and_gathered(small, base, tmp_pat
         assert ("leaked" in scores) == looked
         if looked:
             assert all(0 < share < 1 for v in scores["leaked"] for share in v.tolist())
+    last, whole = found["perfusion, 2 steps"], found["perfusion local 0.65"]
+    pairs_of = zip(last["instance"], whole["instance"], strict=True)
+    assert all(one.equal(other) for one, other in pairs_of)
     assert place_of(found, "oracle")[0] > place_of(found, "class prior")[0]
     assert found["class prior"]["instance"][0].equal(
         found["class prior"]["instance"][1]

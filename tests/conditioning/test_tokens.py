@@ -6,7 +6,11 @@ import torch
 from perso_lite import PersoError, TextualInversion, encode_prompts
 from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import token_names, words_of
-from perso_lite.conditioning.tokens import LearnedTokens, check_placeholder
+from perso_lite.conditioning.tokens import (
+    LearnedTokens,
+    check_placeholder,
+    words_of_others,
+)
 from perso_lite.conditioning.words import single_token_id
 
 
@@ -213,3 +217,18 @@ def test_a_new_word_that_is_not_attached_is_refused_and_not_read_as_letters(tiny
     with pytest.raises(PersoError, match="<toy>"):
         encode_prompts(tiny, ["a <toy>"])
     encode_prompts(tiny, ["a teddy <|endoftext|> <3 of > it"])  # no words of ours
+
+
+def test_words_of_others_are_new_words_and_not_ones_own(tiny):
+    own, other = LearnedTokens(["<toy>", "<toy>_1"]), LearnedTokens(["<dog>"])
+    with (
+        own.attached(tiny, lambda: torch.zeros(2, 32)),
+        other.attached(tiny, lambda: torch.zeros(1, 32)),
+    ):
+        texts = ["a <toy> and a <dog>", "a dog"]
+        ids = tiny.tokenizer(texts, padding=True, return_tensors="pt").input_ids
+        dog = ids == other.first_id(tiny.tokenizer)
+        assert dog.sum() == 1
+        assert words_of_others(tiny.tokenizer, ids, [own]).equal(dog)
+        assert not words_of_others(tiny.tokenizer, ids, [own, other]).any()
+        assert words_of_others(tiny.tokenizer, ids, []).sum() == 3

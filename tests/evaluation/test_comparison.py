@@ -19,7 +19,7 @@ COST = Cost(1234, 4936, (1.1, 1.0, 1.2), 0.5, (1.02, 1.0, 1.04), 1500.0)
 
 
 @pytest.mark.parametrize(
-    "name", ["tradeoff", "neti", "catversion", "textboost", "celeb"]
+    "name", ["tradeoff", "neti", "catversion", "textboost", "celeb", "more_toys"]
 )
 def test_shipped_results_are_what_the_schema_says(name):
     jsonschema.validate(json.loads((RESULTS / f"{name}.json").read_text()), SCHEMA)
@@ -42,6 +42,7 @@ def test_a_curve_begins_at_the_class_prior():
     found = fidelity_over_steps(results, ["mine 50", "mine 200"])
     assert list(found) == [0, 50, 200]
     assert list(found.values()) == pytest.approx([0.1, 0.3, 0.6])
+    assert fidelity_over_steps(results, {50: "mine 50", 200: "mine 200"}) == found
 
 
 def test_the_share_of_the_way_is_found_between_points():

@@ -24,7 +24,7 @@ from perso_lite.checkpoints import begin_training, training_record
 from perso_lite.conditioning.lora import LoraLayers
 from perso_lite.conditioning.neutral_captions import TEMPLATES
 from perso_lite.conditioning.new_words import as_read
-from perso_lite.methods.textboost.causality import beside_other_words, from_word_on
+from perso_lite.methods.textboost.causality import from_word_on
 from perso_lite.methods.textboost.knowledge import shipped_captions, unlike
 from perso_lite.methods.textboost.norms import capped, mean_norm
 from perso_lite.methods.textboost.timesteps import snr_probabilities
@@ -166,14 +166,6 @@ def test_words_of_other_methods_follow_the_scale(tiny):
 
 
 # -- words of other concepts -----------------------------------------------------------
-
-
-def test_only_own_words_and_the_bases_are_beside_others():
-    base_word, own, other = 3, 9, 12
-    ids = torch.tensor([[base_word, own, own + 1, other, 8], [base_word] * 5])
-    places = beside_other_words(ids, own, 2, known=8)
-    assert places.shape == (2, 5, 1)
-    assert places[..., 0].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
 
 
 def first_projection_of(base, prompt, *methods):

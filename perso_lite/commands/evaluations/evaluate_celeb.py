@@ -7,11 +7,12 @@ the mean person, a random one, the name whose portrait is nearest, and the truth
 oracle); for ten people also two free vectors (Textual Inversion), DreamBooth-LoRA, and
 the coefficients that a network predicts. Scored are identity (by the judge of people,
 which conditions nothing), face numbers, whether a person is there at all, and the
-prompt. At last each of the ten meets the next one in a picture.
+prompt. At last each of the ten holds a balloon, as the base never saw people do, and
+meets the next one in a picture.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from perso_lite.evaluation.metrics import for_judge, read_attribute
 from perso_lite.evaluation.names import face_similarity, true_portraits
 from perso_lite.evaluation.scores import ConceptScores, oracle_scores, score_concept
 from perso_lite.method import attached
-from perso_lite.methods import METHODS
+from perso_lite.methods import METHODS, load_method
 from perso_lite.methods.celeb_basis.basis import NameBasis, basis_of
 from perso_lite.methods.celeb_basis.celeb_basis import CelebBasis
 from perso_lite.training import fit
@@ -52,6 +53,11 @@ from perso_lite.world.people import THETA
 PROMPTS = (
     "a photo of {} on a beach", "{} wearing glasses in a library",
     "a photo of {} in the snow", "a watercolor of {}",
+)  # fmt: skip
+# the base never saw people hold one, and often leaves it out
+BALLOONS = (
+    "{} holding a balloon", "{} holding a balloon on a beach",
+    "{} holding a balloon in the snow", "{} holding a balloon in a library",
 )  # fmt: skip
 LENGTHS = (30, 60, 120)  # training steps after which it is scored (ours)
 RADII = (0.5, 1.0, 2.0)  # for drawing, beside that of training (ours)
@@ -129,20 +135,39 @@ def other_points(
     yield name, [method]
 
 
+def balloon_points(
+    base: StableDiffusionPipeline,
+    judges: Judges,
+    concept: Concept,
+    options: argparse.Namespace,
+) -> Iterator[Point]:
+    """The mean person, and what other groups learned, from its files in `options.out`.
+
+    Raises:
+        PersoError: a file is missing or damaged.
+    """
+    word = (concept.class_word, concept.placeholder_token)
+    yield "balloon: mean person", [CelebBasis(base, *word, radius=0)]
+    for name in ("celeb_basis", *OTHER_STEPS):
+        path = options.out / f"{concept.name}-{name}.safetensors"
+        yield f"balloon: {name}", [load_method(path, base)]
+
+
 def scored(
     points_of: Points,
     base: StableDiffusionPipeline,
     judges: Judges,
     concept: Concept,
     options: argparse.Namespace,
+    prompts: Sequence[str] = PROMPTS,
 ) -> Scores:
     """The scores of one person at a group of points: point -> score -> values."""
     seeds, drawing = range(options.seeds), drawing_options(options, batch_size=20)
     points = {}
     for name, methods in points_of(base, judges, concept, options):
-        prompts = [prompt_for(methods, prompt) for prompt in PROMPTS]
+        texts = [prompt_for(methods, prompt) for prompt in prompts]
         with attached(base, *methods):
-            found = score_concept(base, judges, concept, prompts, seeds, **drawing)
+            found = score_concept(base, judges, concept, texts, seeds, **drawing)
         points[name] = person_scores(judges, concept, found)
     return points
 
@@ -206,6 +231,7 @@ GROUPS: dict[str, Part] = {
         for name in OTHER_STEPS
     },
     "network": partial(compared, partial(scored, partial(celeb_points, "network"))),
+    "balloon": partial(compared, partial(scored, balloon_points, prompts=BALLOONS)),
     "pairs": partial(compared, two_people),
 }
 

@@ -27,17 +27,20 @@ FILES = {
     "one picture": ("textboost",),
     "people": ("celeb",),
 }
+SIXTEEN = ("catversion", "textboost", "neti")  # of which eight more toys were measured
 STRANGERS = 15  # the first people; five others are at the corners (celeb.json)
 ROUNDS = 15  # of the benchmarks
 RANKED = ("new scene", "another of its class")  # the first should be first
 
 
 def measured(of: str) -> Results:
-    """What was measured of "five pictures", "one picture" or "people", as one.
+    """What was measured of one of `FILES` or of "sixteen toys", as one.
 
     Methods that learned toys from five pictures were measured in several runs, with the
     same toys, prompts and seeds.
     """
+    if of == "sixteen toys":
+        return with_eight_more()
     found: Results = {}
     for file in FILES[of]:
         found |= load_results(RESULTS / f"{file}.json")
@@ -50,13 +53,24 @@ def measured(of: str) -> Results:
     }
 
 
+def with_eight_more() -> Results:
+    """What was measured of the eight shipped toys and of eight held-out ones."""
+    first: Results = {}
+    for file in SIXTEEN:
+        first |= load_results(RESULTS / f"{file}.json")
+    return {
+        point: {name: first[point][name] + toys for name, toys in scores.items()}
+        for point, scores in load_results(RESULTS / "more_toys.json").items()
+    }
+
+
 def difference(
     of: str, score: str, point: str, over: str | None = None, minus: str | None = None
 ) -> tuple[Interval, int]:
     """The gain in a score over another point; toys or people are resampled first.
 
     Args:
-        of: "five pictures", "one picture" or "people".
+        of: "five pictures", "one picture", "people" or "sixteen toys".
         score: its name.
         point: the point that is measured.
         over: another point, perhaps of fewer people; default: none.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from perso_lite.conditioning.cross_attention import call_argument
 from perso_lite.conditioning.restored import restored
-from perso_lite.conditioning.tokens import LearnedTokens
+from perso_lite.conditioning.tokens import LearnedTokens, words_of_others
 
 
 def from_word_on(ids: Tensor, first: int, count: int, end: int) -> Tensor:
@@ -41,19 +41,6 @@ def from_word_on(ids: Tensor, first: int, count: int, end: int) -> Tensor:
     return ((new.cumsum(1) > 0) & ~behind_end)[..., None].float()
 
 
-def beside_other_words(ids: Tensor, first: int, count: int, known: int) -> Tensor:
-    """0 at new words of other concepts, 1 elsewhere: (texts, tokens, 1).
-
-    Args:
-        ids: token ids, (texts, tokens).
-        first: id of the first new token of this concept.
-        count: how many it has.
-        known: how many tokens the base knows; all ids from there on are new.
-    """
-    own = (ids >= first) & (ids < first + count)
-    return (own | (ids < known))[..., None].float()
-
-
 @contextmanager
 def watched_words(
     base: StableDiffusionPipeline, tokens: LearnedTokens, causality_preserved: bool
@@ -66,9 +53,9 @@ def watched_words(
 
     def note(_: nn.Module, args: tuple, kwargs: dict) -> None:
         ids, tokenizer = call_argument(args, kwargs, 0, "input_ids"), base.tokenizer
-        own = tokens.first_id(tokenizer), len(tokens.tokens)
-        places = beside_other_words(ids, *own, tokenizer.vocab_size)
+        places = (~words_of_others(tokenizer, ids, [tokens]))[..., None].float()
         if causality_preserved:
+            own = tokens.first_id(tokenizer), len(tokens.tokens)
             places = places * from_word_on(ids, *own, tokenizer.eos_token_id)
         present[:] = [None if places.all() else places]
 
