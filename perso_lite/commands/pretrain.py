@@ -78,7 +78,10 @@ STAGES = (
     "concepts", "prompts", "reader", "instances", "faces", "clip-judge",
     "celeb-basis", "face-encoder", "measure",
 )  # fmt: skip
-RESULTS = ("base", "tradeoff", "pairs", "neti", "catversion", "celeb", "textboost")
+RESULTS = (
+    "base", "tradeoff", "pairs", "neti", "catversion", "celeb", "textboost",
+    "more_toys",
+)  # fmt: skip
 COVARIANCE_CAPTIONS = 20_000  # ours; paper: 100,000, for a 4 times wider text encoder
 WITH_WORDS = {"clip", "unet", "export", "clip-judge"}  # they need the tokenizer
 
@@ -143,6 +146,7 @@ def measure(output: Path, scratch: Path) -> None:
     evaluate.main(["catversion", *where])
     evaluate.main(["celeb", *where])
     evaluate.main(["textboost", *where])
+    evaluate.main(["more", *where])
     files = ["--tradeoff", str(scratch), "--out", str(scratch / "pairs.json")]
     evaluate.main(["pairs", *where[:2], *files])
     tour(scratch, base=str(output))

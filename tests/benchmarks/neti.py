@@ -3,8 +3,10 @@
     OMP_NUM_THREADS=2 python tests/benchmarks/neti.py [--out cost.json]
 
 The opponent is the structure of the released code: a call of the text encoder for every
-layer (and, before drawing, for every layer and timestep). As in `perfusion.py`, all is
-measured in one process, in turn, and ratios are compared.
+layer (and, before drawing, for every layer and timestep). "From the word on" is a
+floor: only what comes before the word is the same for all layers and could be encoded
+once. As in `perfusion.py`, all is measured in one process, in turn, and ratios are
+compared.
 """
 
 import argparse
@@ -20,8 +22,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perso_lite import generate, load_base, load_concept
+from perso_lite.concepts import Concept
+from perso_lite.conditioning.cross_attention import shared_by
 from perso_lite.conditioning.tokens import injected_vectors
 from perso_lite.methods.space_time.analysis import states_by_layer
+from perso_lite.methods.space_time.hooks import KEY
 from perso_lite.methods.space_time.neti import NeTI
 
 PROMPT = "a photo of a {} on a beach"
@@ -43,6 +48,7 @@ def main() -> None:
     for name, ways, bar in (
         ("training", training_ways(method, concept), TRAINING_BAR),
         ("text of a training step", training_texts(method), TEXT_BAR),
+        ("text beside the U-Net", texts_beside(method, concept), TRAINING_BAR - 1),
         ("text of a picture", drawing_texts(method), TEXT_BAR),
         ("drawing", drawing_ways(base, method), 1.5),
     ):
@@ -88,6 +94,28 @@ def training_texts(method: NeTI) -> dict[str, Callable[[], None]]:
             values.square().mean().backward()
 
     return {"a call for each layer": loop, "one call": ours}
+
+
+def texts_beside(method: NeTI, concept: Concept) -> dict[str, Callable[[], None]]:
+    """The bare U-Net's step; its text, and of that what cannot be shared."""
+    bare = training_ways(method, concept)["bare U-Net"]
+    timesteps = method.draw_timesteps(4, 1000, torch.Generator().manual_seed(0))
+
+    def encode(first: int) -> None:
+        with method.attach(method.base):
+            ids = ids_of(method, [PROMPT.format(method.placeholder_token)] * 4)
+            known = shared_by(method.base.unet, KEY)
+            _, values = known.encoded(ids[:, first:], timesteps)
+            values.square().mean().backward()
+
+    with method.attach(method.base):
+        ids = ids_of(method, [PROMPT.format(method.placeholder_token)])
+        place = int(method.tokens.places(method.base.tokenizer, ids).nonzero()[0, 1])
+    return {
+        "bare U-Net": bare,
+        "whole text": partial(encode, 0),
+        f"from the word on, {place} of {ids.shape[1]} left out": partial(encode, place),
+    }
 
 
 def drawing_texts(method: NeTI) -> dict[str, Callable[[], None]]:
