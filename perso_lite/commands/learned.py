@@ -17,6 +17,7 @@ FIRST_WORDS = (
     "dev-rabbit-textual_inversion",  # of notebook 03
     "dotty-teddy-neti",  # 05
     "dotty-teddy-catversion",  # 06
+    "star-rocket-catversion",  # 09
     "person-a-celeb_basis",  # 07
     "dotty-teddy-textboost",  # 08, and its panel
     "dotty-teddy-textboost_without_knowledge",

@@ -8,7 +8,7 @@ import pytest
 from perso_lite import PersoError
 from perso_lite.commands.evaluate import MEASUREMENTS
 from perso_lite.commands.evaluations import claims as command
-from perso_lite.evaluation.claims import CLAIMS
+from perso_lite.evaluation.claims import CLAIMS, shipped
 from perso_lite.evaluation.claims.claim import (
     Claim,
     Counted,
@@ -17,6 +17,7 @@ from perso_lite.evaluation.claims.claim import (
     claims_table,
     together,
 )
+from perso_lite.evaluation.tradeoff import RESULTS, load_results
 
 ROOT = Path(__file__).parents[2]
 BY_NUMBER = {claim.number: claim for claim in CLAIMS}
@@ -127,3 +128,22 @@ def test_a_row_says_how_many_were_measured():
         for found in claim.findings
         if isinstance(found, Measured)
     )
+
+
+def test_sixteen_toys_are_the_first_eight_and_then_eight_others():
+    sixteen, more = (
+        shipped.measured("sixteen toys"),
+        load_results(RESULTS.with_name("more_toys.json")),
+    )
+    assert {*sixteen} == {*more}
+    for point, file in (
+        ("layers 4 to 5", "catversion"),
+        ("textboost at uniform timesteps", "textboost"),
+    ):
+        first = load_results(RESULTS.with_name(f"{file}.json"))[point]["instance"]
+        toys = sixteen[point]["instance"]
+        assert len(toys) == 16
+        for one, wanted in zip(toys, first + more[point]["instance"], strict=True):
+            assert one.equal(wanted)
+    points = "layers 4 to 5", "layers 2 to 3"
+    assert shipped.difference("sixteen toys", "instance", *points)[1] == 16

@@ -8,6 +8,7 @@ from perso_lite.evaluation.claims.shipped import gain, masks_rank, other_words_d
 claim = claims_source(
     "CatVersion", "06_catversion", "python -m perso_lite evaluate catversion"
 )
+sixteen = partial(gain, of="sixteen toys")
 LAST, FIRST, MIDDLE = (f"layers {layers}" for layers in ("4 to 5", "0 to 1", "2 to 3"))
 CAT = "catversion 200"
 
@@ -16,9 +17,10 @@ CLAIMS = (
         "C1",
         "the last layers of the text encoder are the place to learn",
         "abstract",
-        gain("subject fidelity, last third of layers minus first", "instance",
-             LAST, FIRST, above=0),
-        gain("last minus middle", "instance", LAST, MIDDLE, above=0),
+        sixteen("subject fidelity, last third of layers minus first", "instance",
+                LAST, FIRST, above=0),
+        sixteen("last minus middle", "instance", LAST, MIDDLE, above=0),
+        command="python -m perso_lite evaluate more",
     ),
     claim(
         "C2",

@@ -10,6 +10,7 @@ claim = claims_source(
 )
 people = partial(gain, of="people")
 FREE, TWO_VECTORS = "celeb basis free 120", "textual_inversion"
+BALLOON = "balloon: celeb_basis"  # a scene that the base often fails to draw
 DUO = "two people: celeb_basis", "two people: textual_inversion"
 
 CLAIMS = (
@@ -35,8 +36,11 @@ CLAIMS = (
         "abstract",
         people("identity minus Textual Inversion's", "instance",
                FREE, TWO_VECTORS, above=0),
-        people("prompt fidelity, the same", "prompt", FREE, TWO_VECTORS, above=0),
         people("CLIP-T, the same", "clip_text", FREE, TWO_VECTORS, above=0),
+        people("with a balloon, prompt fidelity minus Textual Inversion's", "prompt",
+               BALLOON, f"balloon: {TWO_VECTORS}", above=0),
+        people("the same minus DreamBooth-LoRA's", "prompt",
+               BALLOON, "balloon: dreambooth_lora", above=0),
     ),
     claim(
         "B4",
