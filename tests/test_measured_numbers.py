@@ -194,6 +194,11 @@ CLAIMS: dict[str, list[Claim]] = {
             plain,
             lambda: values("neti_cost")["training"]["neti"],
         ),
+        (
+            "alone takes {} of the U-Net",
+            plain,
+            lambda: list(values("neti_cost")["text beside the U-Net"].values())[-1],
+        ),
         ("prompt {}", plain, lambda: values("neti_cost")["drawing"]["first picture"]),
         ("of CatVersion takes {}", plain, lambda: values("step_cost")["catversion"]),
         ("of Celeb Basis {}", plain, lambda: values("step_cost")["celeb_basis"]),

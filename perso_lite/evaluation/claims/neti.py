@@ -41,7 +41,7 @@ CLAIMS = (
              "neti truncated 4", "neti 200", above=0),
         gain("subject fidelity of 16 units, with minus without nested dropout",
              "instance", "neti truncated 16", "neti without dropout truncated 16",
-             above=0),
+             of="sixteen toys", above=0),
     ),
     claim(
         "N5",
