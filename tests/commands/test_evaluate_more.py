@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from perso_lite.commands import evaluate
+from perso_lite.commands import evaluate, evaluate_tradeoff
 from perso_lite.commands.evaluations import (
     evaluate_catversion,
     evaluate_more,
@@ -44,10 +44,8 @@ def small(monkeypatch):
     """One toy, two prompts, one or two steps of everything."""
     monkeypatch.setattr(evaluate_more, "held_out_toys", lambda: ["held-out-boat"])
     prompts = ["a photo of a {}", "a {} in the snow"]
-    for module in (evaluate_catversion, evaluate_textboost):
+    for module in (evaluate_catversion, evaluate_textboost, evaluate_tradeoff):
         monkeypatch.setattr(module, "concept_prompts", lambda: prompts)
-    monkeypatch.setattr("perso_lite.commands.evaluate_tradeoff.concept_prompts",
-                        lambda: prompts)  # fmt: skip
     monkeypatch.setattr(evaluate_catversion, "EQUAL_STEPS", 1)
     monkeypatch.setattr(evaluate_textboost, "STEPS", 2)
     monkeypatch.setattr(evaluate_textboost, "EARLY", (1,))

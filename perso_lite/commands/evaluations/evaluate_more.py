@@ -21,8 +21,14 @@ from perso_lite.commands.evaluations import (
     evaluate_textboost,
 )
 from perso_lite.commands.evaluations.held_out_toys import held_out_toys, rendered_toy
-from perso_lite.commands.measuring import Part, Point, Scores, measure, measured_part
-from perso_lite.commands.measuring import parser as measuring_parser
+from perso_lite.commands.measuring import (
+    Part,
+    Point,
+    Scores,
+    measure,
+    measured_part,
+    parser,
+)
 from perso_lite.concepts import Concept
 from perso_lite.evaluation.judges import Judges
 
@@ -41,66 +47,60 @@ def only(points_of: PointsOf, wanted: Callable[[str], bool]) -> PointsOf:
     return some
 
 
-def thirds(
-    base: StableDiffusionPipeline,
-    judges: Judges,
-    concept: Concept,
-    options: argparse.Namespace,
-) -> Scores:
+def arm_alone(point: str) -> bool:
+    """Whether a point of TextBoost is about the new word, drawn as it was learned."""
+    return "class word" not in point and "drawn at" not in point
+
+
+def whole_or_few_units(point: str) -> bool:
+    """Whether a point of NeTI is of the whole mapper, or of `UNITS` units of it."""
+    whole = point in ("neti 200", "neti without dropout")
+    return whole or point.endswith(f"truncated {UNITS}")
+
+
+def thirds() -> Part:
     """CatVersion with as many numbers in each third of the text encoder's layers."""
     layers = {name: evaluate_catversion.LAYERS[name] for name in THIRDS}
     points_of = partial(evaluate_catversion.ablated_points, layers)
-    return evaluate_catversion.scored(points_of, base, judges, concept, options)
+    return partial(evaluate_catversion.scored, points_of)
 
 
-def one_picture(
-    group: str,
+def some_points(
+    scored: Callable[..., Scores],
+    points_of: PointsOf,
     base: StableDiffusionPipeline,
     judges: Judges,
     concept: Concept,
     options: argparse.Namespace,
 ) -> Scores:
+    """Points of another measurement, scored as it does."""
+    return scored(base, judges, concept, points_of, options)
+
+
+def textboost(group: str) -> Part:
     """An arm of TextBoost, early and at its end, without what became of other words."""
-
-    def wanted(point: str) -> bool:
-        return "class word" not in point and "drawn at" not in point
-
-    points_of = only(evaluate_textboost.POINTS[group], wanted)
-    return evaluate_textboost.scored(base, judges, concept, points_of, options)
+    points_of = only(evaluate_textboost.POINTS[group], arm_alone)
+    return partial(some_points, evaluate_textboost.scored, points_of)
 
 
-def truncated(
-    group: str,
-    base: StableDiffusionPipeline,
-    judges: Judges,
-    concept: Concept,
-    options: argparse.Namespace,
-) -> Scores:
+def neti(group: str) -> Part:
     """NeTI, whole and with few units of its mapper."""
-
-    def wanted(point: str) -> bool:
-        whole = point in ("neti 200", "neti without dropout")
-        return whole or point.endswith(f"truncated {UNITS}")
-
-    points_of = only(evaluate_neti.POINTS[group], wanted)
-    return measured(base, judges, concept, points_of, options)
+    points_of = only(evaluate_neti.POINTS[group], whole_or_few_units)
+    return partial(some_points, measured, points_of)
 
 
 GROUPS: dict[str, Part] = {
-    "thirds": thirds,
-    "textboost": partial(one_picture, "textboost"),
-    "at_uniform_timesteps": partial(one_picture, "at_uniform_timesteps"),
-    "without_knowledge_preservation": partial(
-        one_picture, "without_knowledge_preservation"
-    ),
-    "neti": partial(truncated, "neti"),
-    "undropped": partial(truncated, "undropped"),
+    "thirds": thirds(),
+    "textboost": textboost("textboost"),
+    "at_uniform_timesteps": textboost("at_uniform_timesteps"),
+    "without_knowledge_preservation": textboost("without_knowledge_preservation"),
+    "neti": neti("neti"),
+    "undropped": neti("undropped"),
 }
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run `evaluate more`."""
-    described = measuring_parser("more", __doc__, GROUPS, "eight held-out toys")
-    options = described.parse_args(argv)
+    options = parser("more", __doc__, GROUPS, "eight held-out toys").parse_args(argv)
     more = (held_out_toys(), rendered_toy)
     measure(options, GROUPS, "more_toys.json", measured_part, *more)
